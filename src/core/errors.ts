@@ -53,6 +53,7 @@ export class WhisperError extends Error {
 /** Any thrown value as a WhisperError; what is not one already becomes `internal` with a message that tells nothing of it. */
 export function toWhisperError(value: unknown): WhisperError {
   if (value instanceof WhisperError) return value;
-  if (value instanceof Error && value.name === 'AbortError') return new WhisperError('cancelled', 'The request was cancelled.', { cause: value });
+  if (value instanceof Error && value.name === 'AbortError')
+    return new WhisperError('cancelled', 'The request was cancelled.', { cause: value });
   return new WhisperError('internal', 'An unexpected failure inside the service.', { cause: value });
 }
