@@ -1,0 +1,128 @@
+// Starts the service as a user does, in a process of its own, and watches it: address, memory, processor time, end.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const projectRoot = fileURLToPath(new URL('..', import.meta.url));
+const CLOCK_TICKS_PER_SECOND = 100;
+const PAGE_BYTES = 4096;
+const POLL_MS = 25;
+
+export interface ServerProcessOptions {
+  /** `compiled` runs dist/, `sources` runs src/ through tsx. @default 'sources' */
+  readonly entry?: 'compiled' | 'sources';
+  /** Arguments after `serve --port 0`. @default [] */
+  readonly args?: readonly string[];
+  /** Added to this process's environment. @default {} */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** A first start may download and build a model. @default 600000 */
+  readonly readyTimeoutMs?: number;
+}
+
+/** Seconds of processor time and resident bytes of a process and its descendants (Linux). */
+export interface ProcessUsage {
+  readonly cpuSeconds: number;
+  readonly residentBytes: number;
+}
+
+/** One line of /proc/PID/stat; fields after the command, which may hold spaces. */
+function statFields(pid: number): readonly string[] {
+  const line = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return line.slice(line.lastIndexOf(')') + 2).split(' ');
+}
+
+export function processUsage(root: number): ProcessUsage {
+  const fields = new Map<number, readonly string[]>();
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      fields.set(Number(entry), statFields(Number(entry)));
+    } catch {
+      // It ended while the folder was read.
+    }
+  }
+  const belongs = (pid: number): boolean => pid === root || (fields.has(pid) && belongs(Number(fields.get(pid)?.[1])));
+  let ticks = 0;
+  let pages = 0;
+  for (const [pid, values] of fields) {
+    if (!belongs(pid)) continue;
+    // utime, stime, and those of children that ended; then the resident set
+    ticks += Number(values[11]) + Number(values[12]) + Number(values[13]) + Number(values[14]);
+    pages += Number(values[21]);
+  }
+  return { cpuSeconds: ticks / CLOCK_TICKS_PER_SECOND, residentBytes: pages * PAGE_BYTES };
+}
+
+export class ServerProcess {
+  readonly #child: ChildProcess;
+  #output = '';
+  #url: string | null = null;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    const read = (chunk: Buffer): void => {
+      this.#output = (this.#output + chunk.toString()).slice(-20_000);
+      this.#url ??= /https?:\/\/[^\s"'/]+:\d+/.exec(this.#output)?.[0].replace('0.0.0.0', '127.0.0.1') ?? null;
+    };
+    child.stdout?.on('data', read);
+    child.stderr?.on('data', read);
+  }
+
+  /** Resolves when GET /ready answers 200; rejects with the output's end when the process dies or takes too long. */
+  static async start(options: ServerProcessOptions = {}): Promise<ServerProcess> {
+    const main = options.entry === 'compiled' ? ['dist/cli/main.js'] : ['--import', 'tsx', 'src/cli/main.ts'];
+    const child = spawn(process.execPath, [...main, 'serve', '--port', '0', ...(options.args ?? [])], {
+      cwd: projectRoot,
+      env: { ...process.env, ...options.environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const server = new ServerProcess(child);
+    const deadline = Date.now() + (options.readyTimeoutMs ?? 600_000);
+    while (Date.now() < deadline) {
+      if (!server.alive) throw new Error(`the server ended before it was ready:\n${server.output}`);
+      if (server.#url !== null && (await fetch(`${server.#url}/ready`).catch(() => null))?.status === 200) return server;
+      await delay(POLL_MS);
+    }
+    await server.stop('SIGKILL');
+    throw new Error(`the server was not ready in time:\n${server.output}`);
+  }
+
+  /** For instance http://127.0.0.1:40123 */
+  get url(): string {
+    return this.#url ?? '';
+  }
+
+  get streamUrl(): string {
+    return `${this.url.replace('http', 'ws')}/stream`;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  get alive(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null && this.#child.pid !== undefined;
+  }
+
+  /** The end of what it wrote to stdout and stderr. */
+  get output(): string {
+    return this.#output;
+  }
+
+  usage(): ProcessUsage {
+    return processUsage(this.pid);
+  }
+
+  /** Sends the signal and waits for the end; returns the exit code, null after a signal. Idempotent. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    if (this.alive) {
+      const ended = once(this.#child, 'exit');
+      this.#child.kill(signal);
+      await ended;
+    }
+    return this.#child.exitCode;
+  }
+}
