@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   not_ready: code(503, 1013, 'The model is not loaded yet.'),
   going_away: code(503, 1001, 'The service is shutting down; connect again.'),
   timeout: code(504, 1011, 'The work did not finish in time.'),
+  idle_timeout: code(408, 1008, 'Nothing came from the client for too long.'),
   cancelled: code(499, 1011, 'The client went away before the work was done.'),
   model_not_found: code(500, 1011, 'The model is neither local, cached nor downloadable.'),
   model_corrupt: code(500, 1011, 'A model file does not match its checksum or format.'),
