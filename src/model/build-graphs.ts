@@ -1,0 +1,71 @@
+// Builds a model's two ONNX graphs once and keeps them in the cache, until the weights or this builder change.
+
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ModelConfig } from './config.ts';
+import { writeDecoderGraph } from './decoder-graph.ts';
+import { writeEncoderGraph } from './encoder-graph.ts';
+import { openWeights, WEIGHT_FILES } from './weights.ts';
+
+/** Raise with every change of the graphs or of quantisation: cached graphs of other versions are built anew. */
+const BUILDER_VERSION = 1;
+
+/** int8 is the default on CPUs: as accurate as float32 and several times as fast. */
+export type Precision = 'int8' | 'float32';
+
+export interface GraphFiles {
+  readonly encoder: string;
+  readonly decoder: string;
+}
+
+export interface BuildOptions {
+  /** Folder with weights and configuration. */
+  readonly modelDir: string;
+  readonly config: ModelConfig;
+  /** @default 'int8' */
+  readonly precision?: Precision;
+  /** Folder for the graphs of all models; made if missing. */
+  readonly graphsDir: string;
+  /** Told in words when a build begins. */
+  readonly onMessage?: (message: string) => void;
+}
+
+/** The graphs' files, from the cache or freshly built. Safe to call from several processes at once: the first to finish wins. */
+export async function buildGraphs(options: BuildOptions): Promise<GraphFiles> {
+  const { config, graphsDir, modelDir, precision = 'int8' } = options;
+  const key = await fingerprint(modelDir, config, precision);
+  const dir = join(graphsDir, `${config.name}-${precision}-${key}`);
+  const files = { encoder: join(dir, 'encoder.onnx'), decoder: join(dir, 'decoder.onnx') };
+  if (existsSync(dir)) return files;
+
+  options.onMessage?.(`Building the ${precision} graphs of ${config.name}; this is done once.`);
+  await mkdir(graphsDir, { recursive: true });
+  const building = await mkdtemp(join(graphsDir, '.building-'));
+  const weights = await openWeights(modelDir);
+  try {
+    writeEncoderGraph(join(building, 'encoder.onnx'), weights, config, precision === 'int8' ? 'rows' : 'float32');
+    writeDecoderGraph(join(building, 'decoder.onnx'), weights, config, precision === 'int8' ? 'blocks' : 'float32');
+    await rename(building, dir);
+  } catch (error) {
+    // Another process finished first: its folder is complete, since it appeared by the same rename.
+    if (!existsSync(dir)) throw error;
+  } finally {
+    weights.close();
+    await rm(building, { recursive: true, force: true });
+  }
+  return files;
+}
+
+/** Changes with the builder, the configuration and the weights; weights are known by size and time, hashing them would slow every start. */
+async function fingerprint(modelDir: string, config: ModelConfig, precision: Precision): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify([BUILDER_VERSION, precision, config]));
+  for (const name of WEIGHT_FILES) {
+    const file = join(modelDir, name);
+    if (!existsSync(file)) continue;
+    const { size, mtimeMs } = await stat(file);
+    hash.update(`${name} ${size} ${mtimeMs}`);
+  }
+  return hash.digest('hex').slice(0, 16);
+}
