@@ -1,0 +1,43 @@
+// Puts the engine together: finds the model, builds and loads its graphs, with progress for the user.
+
+import { join } from 'node:path';
+import { createTranscriber } from '../engine/create.ts';
+import { locateModel } from '../model/locate.ts';
+import type { EngineParts } from '../server/readiness.ts';
+import { modelAccess } from './environment.ts';
+import type { ModelOptions } from './options.ts';
+import type { ProgressDisplay } from './progress.ts';
+
+export interface LoadedEngine extends EngineParts {
+  close(): Promise<void>;
+}
+
+export interface LoadOptions extends ModelOptions {
+  /** Most windows that wait or run. @default the engine's */
+  readonly maxQueue?: number;
+}
+
+/** Resolves when the engine is warm. An abort is heeded while a model is downloaded. */
+export async function loadEngine(options: LoadOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<LoadedEngine> {
+  const { cache, maxBatch, maxQueue, precision, threads } = options;
+  const located = await locateModel(options.model, {
+    cacheDir: cache,
+    ...modelAccess(),
+    onProgress: progress.download,
+    onMessage: progress.message,
+    signal,
+  });
+  progress.stop();
+  signal.throwIfAborted();
+  const transcriber = await createTranscriber({
+    modelDir: located.dir,
+    modelName: located.name,
+    graphsDir: join(cache, 'graphs'),
+    precision,
+    maxBatch,
+    ...(threads !== undefined && { threads }),
+    ...(maxQueue !== undefined && { maxQueue }),
+    onMessage: progress.message,
+  });
+  return { transcriber, speechDetector: null, close: () => transcriber.close() };
+}

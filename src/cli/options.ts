@@ -1,0 +1,54 @@
+// Options that several commands share, each also settable by an environment variable WHISPER_*.
+
+import { InvalidArgumentError, Option } from 'commander';
+import { defaultCacheDir } from './environment.ts';
+
+/** An option that takes a whole number from `minimum` to `maximum`. */
+export function integerOption(flags: string, description: string, minimum: number, maximum: number): Option {
+  return new Option(flags, description).argParser((text: string) => {
+    const value = Number(text);
+    if (text.trim() === '' || !Number.isInteger(value) || value < minimum || value > maximum) {
+      throw new InvalidArgumentError(`Expected a whole number from ${minimum} to ${maximum}.`);
+    }
+    return value;
+  });
+}
+
+/** An option that takes a comma-separated list, or is given several times. */
+export function listOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser((text: string, former: readonly string[] | undefined) => [
+    ...(former ?? []),
+    ...text
+      .split(',')
+      .map((item) => item.trim())
+      .filter((item) => item !== ''),
+  ]);
+}
+
+const MAX_THREADS = 256;
+
+export const cacheOption = (): Option =>
+  new Option('--cache <dir>', 'folder of downloaded models and built graphs')
+    .env('WHISPER_CACHE')
+    .default(defaultCacheDir(), "the user's cache folder");
+
+export const quietOption = (): Option =>
+  new Option('-q, --quiet', 'no progress and no messages, errors only').env('WHISPER_QUIET').default(false);
+
+/** What choosing and loading a model takes; see ModelOptions. */
+export const modelOptions = (): Option[] => [
+  new Option('-m, --model <name>', 'model name, hub repository (owner/name) or folder').env('WHISPER_MODEL').default('base'),
+  integerOption('--threads <n>', 'threads of one inference (default: the cores, at most 4)', 1, MAX_THREADS).env('WHISPER_THREADS'),
+  new Option('--precision <type>', 'number format of the weights').choices(['int8', 'float32']).env('WHISPER_PRECISION').default('int8'),
+  integerOption('--max-batch <n>', 'most windows that are decoded together', 1, 64).env('WHISPER_MAX_BATCH').default(4),
+  cacheOption(),
+];
+
+/** As commander gives `modelOptions`. */
+export interface ModelOptions {
+  readonly model: string;
+  readonly threads?: number;
+  readonly precision: 'int8' | 'float32';
+  readonly maxBatch: number;
+  readonly cache: string;
+}

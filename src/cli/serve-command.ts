@@ -1,0 +1,88 @@
+// `serve`: the whole service in one process. Listens at once, is ready when the model is warm, and drains on a signal.
+
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Registry } from 'prom-client';
+import type { EngineParts } from '../server/readiness.ts';
+import { createServer } from '../server/server.ts';
+import { loadEngine } from './load-engine.ts';
+import type { ModelOptions } from './options.ts';
+import type { ProgressDisplay } from './progress.ts';
+
+export interface ServeOptions extends ModelOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly maxQueue: number;
+  readonly maxSessions: number;
+  readonly maxFiles: number;
+  readonly maxUploadMb: number;
+  readonly maxAudioSeconds: number;
+  readonly maxStreamSeconds: number;
+  readonly apiKey?: readonly string[];
+  readonly allowedOrigin?: readonly string[];
+  readonly logLevel: string;
+  readonly shutdownSeconds: number;
+}
+
+const PAGE = fileURLToPath(new URL('../../client/streaming_client.html', import.meta.url));
+const MIB = 1024 * 1024;
+
+/** Resolves after the signal has aborted and all is drained; rejects where it cannot start. */
+export async function serve(options: ServeOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
+  const engine = createPending<EngineParts>();
+  const server = await createServer({
+    engine: engine.promise,
+    registry: new Registry(),
+    host: options.host,
+    port: options.port,
+    pagePath: existsSync(PAGE) ? PAGE : null,
+    limits: {
+      maxSessions: options.maxSessions,
+      maxFiles: options.maxFiles,
+      maxFileBytes: options.maxUploadMb * MIB,
+      maxFileSeconds: options.maxAudioSeconds,
+      maxStreamSeconds: options.maxStreamSeconds,
+    },
+    apiKeys: options.apiKey ?? [],
+    allowedOrigins: options.allowedOrigin === undefined || options.allowedOrigin.includes('*') ? '*' : options.allowedOrigin,
+    log: options.logLevel === 'silent' ? null : { level: options.logLevel },
+  });
+  const shownHost = options.host === '0.0.0.0' || options.host === '::' ? 'localhost' : options.host;
+  progress.message(`Listening on http://${shownHost}:${server.port}; loading model ${options.model}.`);
+  const loading = loadEngine(options, progress, signal);
+  try {
+    const loaded = await loading;
+    engine.resolve(loaded);
+    progress.message(`Ready: model ${loaded.transcriber.info.name} on http://${shownHost}:${server.port}`);
+    await aborted(signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    await server.close({ deadlineMs: options.shutdownSeconds * 1000 });
+    // by now the loading has ended, one way or the other
+    await loading.then(
+      (loaded) => loaded.close(),
+      () => undefined,
+    );
+  }
+}
+
+interface Pending<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+}
+
+function createPending<T>(): Pending<T> {
+  let resolve: (value: T) => void = () => undefined;
+  const promise = new Promise<T>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((done) => {
+    if (signal.aborted) done();
+    else signal.addEventListener('abort', () => done(), { once: true });
+  });
+}
