@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { Registry } from 'prom-client';
 import type { EngineParts } from '../server/readiness.ts';
 import { createServer } from '../server/server.ts';
-import { loadEngine } from './load-engine.ts';
+import { type LoadedEngine, loadEngine } from './load-engine.ts';
 import type { ModelOptions } from './options.ts';
 import type { ProgressDisplay } from './progress.ts';
 
@@ -49,21 +49,21 @@ export async function serve(options: ServeOptions, progress: ProgressDisplay, si
   });
   const shownHost = options.host === '0.0.0.0' || options.host === '::' ? 'localhost' : options.host;
   progress.message(`Listening on http://${shownHost}:${server.port}; loading model ${options.model}.`);
-  const loading = loadEngine(options, progress, signal);
+  let loaded: LoadedEngine | undefined;
+  const loading = loadEngine(options, progress, signal).then((parts) => {
+    loaded = parts;
+    engine.resolve(parts);
+    if (!signal.aborted) progress.message(`Ready: model ${parts.transcriber.info.name} on http://${shownHost}:${server.port}`);
+  });
   try {
-    const loaded = await loading;
-    engine.resolve(loaded);
-    progress.message(`Ready: model ${loaded.transcriber.info.name} on http://${shownHost}:${server.port}`);
+    // a signal is heeded at once: loading, if it is not done by then, ends with the process
+    await Promise.race([loading, aborted(signal)]);
     await aborted(signal);
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
     await server.close({ deadlineMs: options.shutdownSeconds * 1000 });
-    // by now the loading has ended, one way or the other
-    await loading.then(
-      (loaded) => loaded.close(),
-      () => undefined,
-    );
+    await loaded?.close();
   }
 }
 
