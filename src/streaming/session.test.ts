@@ -139,11 +139,14 @@ const scenes: fc.Arbitrary<Scene> = fc
     options,
     frame: frames,
     flushShares: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 3 }),
+    flushAtWindowEnd: fc.boolean(),
   })
-  .map(({ words, tail, flushShares, ...rest }) => {
+  .map(({ words, tail, flushShares, flushAtWindowEnd, ...rest }) => {
     const sampleCount = (words.at(-1)?.end ?? 0) + tail;
-    const flushes = flushShares.map((share) => Math.floor(share * sampleCount)).filter((at) => at > 0);
-    return { ...rest, words, sampleCount, flushes: [...new Set(flushes)].sort((a, b) => a - b) };
+    const flushes = flushShares.map((share) => Math.floor(share * sampleCount));
+    if (flushAtWindowEnd) flushes.push(rest.options.chunkSamples);
+    const possible = [...new Set(flushes)].filter((at) => at > 0 && at <= sampleCount).sort((a, b) => a - b);
+    return { ...rest, words, sampleCount, flushes: possible };
   });
 
 /** Times off by up to 200 ms, now and then swapped; a word repeated, a decode without the prefix. */
@@ -268,6 +271,23 @@ describe('a session', () => {
     assert.deepEqual(steps, []);
     run({ ...silent, words: steady, gate: (step) => new Float32Array(Math.ceil(step.pcm.length / 512)), watch });
     assert.deepEqual([...new Set(steps)], ['gate']);
+  });
+
+  test('does not let the gate lose words that were held back', () => {
+    const kinds: string[] = [];
+    const gate = (step: GateStep) => new Float32Array(Math.ceil(step.pcm.length / 512)).fill(step.window.committedUntil === 0 ? 1 : 0);
+    const events = run({ ...scene, gate, options: { ...usual, speechThreshold: 0.5 }, watch: (_, step) => void kinds.push(step.kind) });
+    assert.deepEqual([...new Set(kinds.slice(1))], ['decode']);
+    assert.equal(textOf(events), textOf(run(scene)));
+  });
+
+  test('decodes a held-back word that a flush leaves less than 0.1 s of', () => {
+    const words = [
+      { start: toSamples(4.5), end: toSamples(4.97) },
+      { start: toSamples(4.97), end: toSamples(5.03) },
+    ];
+    const events = run({ ...scene, words, sampleCount: toSamples(5.03), options: { ...usual, overlapSamples: 160 } });
+    assert.equal(textOf(events), 'w0 w1');
   });
 
   test('says where nothing was said before, between and after words', () => {
