@@ -14,7 +14,7 @@ const POLL_MS = 25;
 export interface ServerProcessOptions {
   /** `compiled` runs dist/, `sources` runs src/ through tsx. @default 'sources' */
   readonly entry?: 'compiled' | 'sources';
-  /** Arguments after `serve --port 0`. @default [] */
+  /** Arguments after `serve --host 127.0.0.1 --port 0`. @default [] */
   readonly args?: readonly string[];
   /** Added to this process's environment. @default {} */
   readonly environment?: Readonly<Record<string, string>>;
@@ -65,7 +65,7 @@ export class ServerProcess {
     this.#child = child;
     const read = (chunk: Buffer): void => {
       this.#output = (this.#output + chunk.toString()).slice(-20_000);
-      this.#url ??= /https?:\/\/[^\s"'/]+:\d+/.exec(this.#output)?.[0].replace('0.0.0.0', '127.0.0.1') ?? null;
+      this.#url ??= /https?:\/\/[^\s"'/]+:\d+/.exec(this.#output)?.[0] ?? null;
     };
     child.stdout?.on('data', read);
     child.stderr?.on('data', read);
@@ -74,7 +74,7 @@ export class ServerProcess {
   /** Resolves when GET /ready answers 200; rejects with the output's end when the process dies or takes too long. */
   static async start(options: ServerProcessOptions = {}): Promise<ServerProcess> {
     const main = options.entry === 'compiled' ? ['dist/cli/main.js'] : ['--import', 'tsx', 'src/cli/main.ts'];
-    const child = spawn(process.execPath, [...main, 'serve', '--port', '0', ...(options.args ?? [])], {
+    const child = spawn(process.execPath, [...main, 'serve', '--host', '127.0.0.1', '--port', '0', ...(options.args ?? [])], {
       cwd: projectRoot,
       env: { ...process.env, ...options.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
