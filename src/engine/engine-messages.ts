@@ -1,0 +1,12 @@
+// What the engine's thread and its owner say to each other.
+
+import type { TranscribeRequest, TranscribeResult } from './transcriber.ts';
+
+export type EngineMessage =
+  | { readonly kind: 'transcribe'; readonly id: number; readonly request: TranscribeRequest }
+  | { readonly kind: 'cancel'; readonly id: number };
+
+export type EngineReply =
+  | { readonly kind: 'ready'; readonly languages: readonly string[] }
+  | { readonly kind: 'result'; readonly id: number; readonly result: TranscribeResult }
+  | { readonly kind: 'failed'; readonly id: number; readonly message: string };

@@ -1,0 +1,136 @@
+// The Transcriber that computes in this process, on a thread of its own.
+
+import { once } from 'node:events';
+import type { Worker } from 'node:worker_threads';
+import { WhisperError } from '../core/errors.ts';
+import type { EngineMessage, EngineReply } from './engine-messages.ts';
+import type { EngineWorkerData } from './engine-worker.ts';
+import { spawnWorker } from './spawn-worker.ts';
+import type { ModelInfo, TranscribeRequest, TranscribeResult, Transcriber } from './transcriber.ts';
+
+interface Pending {
+  readonly resolve: (result: TranscribeResult) => void;
+  readonly reject: (error: WhisperError) => void;
+  readonly cleanUp: () => void;
+}
+
+export interface LocalTranscriberOptions extends EngineWorkerData {
+  /** Most windows that wait or run; more are refused as `overloaded`. */
+  readonly maxQueue: number;
+}
+
+/** Resolves when the model is loaded. */
+export async function createLocalTranscriber(options: LocalTranscriberOptions): Promise<Transcriber> {
+  const { maxQueue, ...workerData } = options;
+  const worker = spawnWorker('engine-worker', workerData);
+  const languages = await whenReady(worker);
+  const { name, multilingual } = options.config;
+  return new LocalTranscriber(worker, { name, multilingual, languages: multilingual ? languages : ['en'] }, maxQueue);
+}
+
+/** The languages that the loaded model knows. */
+async function whenReady(worker: Worker): Promise<readonly string[]> {
+  const stop = new AbortController();
+  const { signal } = stop;
+  try {
+    const ended = once(worker, 'exit', { signal }).then(([exitCode]) => {
+      throw new WhisperError('internal', `The engine's thread ended with code ${exitCode} while loading.`);
+    });
+    ended.catch(() => {}); // the loser of the race is aborted below
+    const [reply] = (await Promise.race([once(worker, 'message', { signal }), ended])) as [EngineReply];
+    return reply.kind === 'ready' ? reply.languages : [];
+  } catch (cause) {
+    throw cause instanceof WhisperError ? cause : engineFailed(cause);
+  } finally {
+    stop.abort();
+  }
+}
+
+const engineFailed = (cause: unknown): WhisperError => new WhisperError('internal', 'The engine failed.', { cause });
+
+class LocalTranscriber implements Transcriber {
+  readonly info: ModelInfo;
+  readonly #worker: Worker;
+  readonly #maxQueue: number;
+  readonly #pending = new Map<number, Pending>();
+  #nextId = 0;
+  /** Why no more requests are taken. */
+  #refusal: WhisperError | null = null;
+  #closing: Promise<void> | null = null;
+  #onIdle: (() => void) | null = null;
+
+  constructor(worker: Worker, info: ModelInfo, maxQueue: number) {
+    this.info = info;
+    this.#worker = worker;
+    this.#maxQueue = maxQueue;
+    worker.on('message', (reply: EngineReply) => this.#settle(reply));
+    worker.on('error', (cause) => this.#fail(engineFailed(cause)));
+    worker.on('exit', () => this.#fail(new WhisperError('internal', "The engine's thread ended.")));
+    // The process may end while the engine idles; pending requests hold it by their promises' owners.
+    worker.unref();
+  }
+
+  transcribe(request: TranscribeRequest, signal?: AbortSignal): Promise<TranscribeResult> {
+    if (this.#refusal) return Promise.reject(this.#refusal);
+    if (signal?.aborted) return Promise.reject(cancelled());
+    if (this.#pending.size >= this.#maxQueue) {
+      const message = `The engine's queue is full: ${this.#maxQueue} windows wait.`;
+      return Promise.reject(new WhisperError('overloaded', message, { retryAfterSeconds: 1 }));
+    }
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      const abort = (): void => {
+        this.#post({ kind: 'cancel', id });
+        this.#take(id)?.reject(cancelled());
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#pending.set(id, { resolve, reject, cleanUp: () => signal?.removeEventListener('abort', abort) });
+      this.#worker.ref();
+      // A copy: the caller's buffer stays its own, and a view would drag its whole buffer along.
+      const pcm = request.pcm.slice();
+      this.#post({ kind: 'transcribe', id, request: { ...request, pcm } }, [pcm.buffer]);
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#refusal ??= new WhisperError('going_away', 'The engine is shutting down.');
+    if (this.#pending.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+    }
+    await this.#worker.terminate();
+  }
+
+  #post(message: EngineMessage, transfer: ArrayBuffer[] = []): void {
+    this.#worker.postMessage(message, transfer);
+  }
+
+  #settle(reply: EngineReply): void {
+    if (reply.kind === 'result') this.#take(reply.id)?.resolve(reply.result);
+    if (reply.kind === 'failed') this.#take(reply.id)?.reject(engineFailed(reply.message));
+  }
+
+  #take(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    pending?.cleanUp();
+    if (this.#pending.size === 0) {
+      this.#worker.unref();
+      this.#onIdle?.();
+    }
+    return pending;
+  }
+
+  #fail(error: WhisperError): void {
+    this.#refusal ??= error;
+    for (const id of [...this.#pending.keys()]) this.#take(id)?.reject(error);
+  }
+}
+
+const cancelled = (): WhisperError => new WhisperError('cancelled', 'The request was cancelled.');

@@ -1,0 +1,152 @@
+// The two onnxruntime sessions of a model, behind calls that speak of windows, tokens and candidates.
+
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import type { GraphFiles } from '../model/build-graphs.ts';
+import type { ModelConfig } from '../model/config.ts';
+import { type CacheShape, CrossCache, type SelfCache } from './caches.ts';
+
+/** Samples of one encoder position: 20 ms. */
+export const SAMPLES_PER_POSITION = 320;
+
+export interface StepInput {
+  /** [rows, count] row-major. */
+  readonly tokens: BigInt64Array;
+  readonly positions: BigInt64Array;
+  readonly count: number;
+  /** [rows, 1, count, past + count]: 0 or MASKED, added to the scores. */
+  readonly selfBias: Float32Array;
+  /** Which of the `count` positions to predict from, [rows, selected]. */
+  readonly select: BigInt64Array;
+  readonly selected: number;
+  /** [1, 1, vocabulary] or [rows, 1, vocabulary], added to the logits. */
+  readonly mask: Float32Array;
+  /** Number of candidates. */
+  readonly candidates: number;
+  /** Also return the logits before the mask. */
+  readonly withLogits: boolean;
+}
+
+export interface StepOutput {
+  /** [rows, selected, candidates] log-probabilities, descending. */
+  readonly values: Float32Array;
+  /** [rows, selected, candidates] */
+  readonly tokens: BigInt64Array;
+  /** [windows, alignment heads, rows / windows * count, positions] */
+  readonly alignment: Float32Array;
+  /** [rows, selected, vocabulary]; empty unless asked for. */
+  readonly logits: Float32Array;
+}
+
+/** Added to a score, it is as good as minus infinity, and still finite for rows that see nothing else. */
+export const MASKED = -1e9;
+
+export class ModelSession {
+  readonly config: ModelConfig;
+  readonly shape: CacheShape;
+  readonly #encoder: InferenceSession;
+  readonly #decoder: InferenceSession;
+  readonly #alignmentHeads: number;
+  /** Where the encoder writes a window that is shorter than its batch. */
+  readonly #single: CrossCache;
+
+  private constructor(config: ModelConfig, encoder: InferenceSession, decoder: InferenceSession) {
+    this.config = config;
+    this.#encoder = encoder;
+    this.#decoder = decoder;
+    this.#alignmentHeads = config.alignmentHeads.length;
+    this.shape = {
+      layers: config.decoderLayers,
+      heads: config.heads,
+      headDim: config.width / config.heads,
+      alignmentHeads: Array.from({ length: config.decoderLayers }, (_, l) => config.alignmentHeads.filter(([layer]) => layer === l).length),
+    };
+    this.#single = new CrossCache(this.shape);
+  }
+
+  /** @param threads for one operation, at least 1 */
+  static async load(files: GraphFiles, config: ModelConfig, threads: number): Promise<ModelSession> {
+    const options: InferenceSession.SessionOptions = {
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      graphOptimizationLevel: 'all',
+      // Plans are kept per shape, and every window has its own.
+      enableMemPattern: false,
+      logSeverityLevel: 3,
+      // Threads that wait by spinning cost the other streams their processor.
+      extra: { session: { intra_op: { allow_spinning: '0' }, set_denormal_as_zero: '1' } },
+    };
+    const encoder = await InferenceSession.create(files.encoder, options);
+    const decoder = await InferenceSession.create(files.decoder, options);
+    return new ModelSession(config, encoder, decoder);
+  }
+
+  /**
+   * Encodes one window into window `w` of `cache`.
+   * @param pcm 16 kHz samples with the silent margin, a multiple of SAMPLES_PER_POSITION, at most the cache's positions long
+   */
+  async encode(pcm: Float32Array, cache: CrossCache, w: number): Promise<void> {
+    const positions = pcm.length / SAMPLES_PER_POSITION;
+    const feeds = { pcm: new Tensor('float32', pcm, [1, pcm.length]) };
+    if (positions === cache.positions) {
+      await this.#encoder.run(feeds, cache.window(w));
+    } else {
+      this.#single.reset(1, positions);
+      this.#single.frames[0] = positions;
+      await this.#encoder.run(feeds, this.#single.window(0));
+      cache.copyFrom(w, this.#single);
+    }
+    cache.frames[w] = positions;
+  }
+
+  /** One pass of the decoder over all rows; the self cache grows by `count`. */
+  async step(input: StepInput, cross: CrossCache, self: SelfCache): Promise<StepOutput> {
+    const { rows } = self;
+    const { count, selected, candidates } = input;
+    const group = rows / cross.windows;
+    const vocabulary = this.config.vocabularySize;
+    const output: StepOutput = {
+      values: new Float32Array(rows * selected * candidates),
+      tokens: new BigInt64Array(rows * selected * candidates),
+      alignment: new Float32Array(cross.windows * this.#alignmentHeads * group * count * cross.positions),
+      logits: new Float32Array(input.withLogits ? rows * selected * vocabulary : 0),
+    };
+    const feeds = {
+      tokens: new Tensor('int64', input.tokens, [rows, count]),
+      positions: new Tensor('int64', input.positions, [rows, count]),
+      self_bias: new Tensor('float32', input.selfBias, [rows, 1, count, self.length + count]),
+      cross_bias: new Tensor('float32', crossBias(cross, group * count), [cross.windows, 1, group * count, cross.positions]),
+      select: new Tensor('int64', input.select, [rows, selected]),
+      mask: new Tensor('float32', input.mask, [input.mask.length / vocabulary, 1, vocabulary]),
+      k: new Tensor('int64', BigInt64Array.of(BigInt(candidates)), [1]),
+      ...self.feeds(),
+      ...cross.feeds(),
+    };
+    await this.#decoder.run(feeds, {
+      top_values: new Tensor('float32', output.values, [rows, selected, candidates]),
+      top_tokens: new Tensor('int64', output.tokens, [rows, selected, candidates]),
+      align: new Tensor('float32', output.alignment, [cross.windows, this.#alignmentHeads, group * count, cross.positions]),
+      ...(input.withLogits ? { logits: new Tensor('float32', output.logits, [rows, selected, vocabulary]) } : {}),
+      ...self.fetches(count),
+    });
+    self.advance(count);
+    return output;
+  }
+
+  async close(): Promise<void> {
+    await this.#encoder.release();
+    await this.#decoder.release();
+  }
+}
+
+/** [windows, 1, queries, positions]: the padding of shorter windows is not looked at. */
+function crossBias(cross: CrossCache, queries: number): Float32Array {
+  const bias = new Float32Array(cross.windows * queries * cross.positions);
+  cross.frames.forEach((frames, w) => {
+    if (frames === cross.positions) return;
+    for (let q = 0; q < queries; q++) {
+      const row = (w * queries + q) * cross.positions;
+      bias.fill(MASKED, row + frames, row + cross.positions);
+    }
+  });
+  return bias;
+}
