@@ -1,8 +1,12 @@
 // Bytes pushed on one side and pulled on the other, with a bound that the pushing side can feel.
 
+/** A queued chunk costs this much beside its bytes: a million chunks of one byte are not one megabyte. */
+const CHUNK_OVERHEAD_BYTES = 128;
+
 export class ByteQueue implements AsyncIterable<Uint8Array> {
   readonly #maxBytes: number;
   readonly #chunks: Uint8Array[] = [];
+  /** Overhead included. */
   #queuedBytes = 0;
   #state: 'open' | 'ended' | 'closed' = 'open';
   /** The reader is waiting: everything pushed so far has been used. */
@@ -22,7 +26,7 @@ export class ByteQueue implements AsyncIterable<Uint8Array> {
   push(bytes: Uint8Array): Promise<void> | undefined {
     if (this.#state !== 'open' || bytes.length === 0) return undefined;
     this.#chunks.push(bytes);
-    this.#queuedBytes += bytes.length;
+    this.#queuedBytes += bytes.length + CHUNK_OVERHEAD_BYTES;
     this.#starved = false;
     this.#settle();
     return this.#queuedBytes > this.#maxBytes ? this.#when(() => this.#queuedBytes <= this.#maxBytes / 2) : undefined;
@@ -47,14 +51,14 @@ export class ByteQueue implements AsyncIterable<Uint8Array> {
     this.#settle();
   }
 
-  /** For one reader. */
+  /** For one reader, which gets all that is queued in one piece. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
     while (true) {
-      const chunk = this.#chunks.shift();
-      if (chunk !== undefined) {
-        this.#queuedBytes -= chunk.length;
+      if (this.#chunks.length > 0) {
+        const [first, ...others] = this.#chunks.splice(0);
+        this.#queuedBytes = 0;
         this.#settle();
-        yield chunk;
+        if (first !== undefined) yield others.length === 0 ? first : Buffer.concat([first, ...others]);
       } else if (this.#state === 'open') {
         this.#starved = true;
         this.#settle();

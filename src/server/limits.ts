@@ -3,6 +3,11 @@
 export interface ServerLimits {
   /** Open streams; more are refused with HTTP 503 at the handshake. @default 64 */
   readonly maxSessions: number;
+  /**
+   * Streams with `encoding: container` among them. Each holds a thread of libuv's pool while it waits for bytes, so keep this two
+   * below UV_THREADPOOL_SIZE, which is 4 unless it was set before the process began. @default 2
+   */
+  readonly maxContainerStreams: number;
   /** Files transcribed at once; more are refused with 503. @default 4 */
   readonly maxFiles: number;
   /** Bytes of one WebSocket message, which is held in memory whole. @default 4 MiB */
@@ -37,6 +42,7 @@ const MIB = 1024 * 1024;
 
 export const DEFAULT_LIMITS: ServerLimits = {
   maxSessions: 64,
+  maxContainerStreams: 2,
   maxFiles: 4,
   maxMessageBytes: 4 * MIB,
   maxFileBytes: 1024 * MIB,

@@ -8,6 +8,7 @@
 
 import type { FastifyBaseLogger } from 'fastify';
 import type { RawData } from 'ws';
+import type { ReaderSlots } from '../audio/reader-slots.ts';
 import { ERROR_CODES, type ErrorCode, toWhisperError, WhisperError } from '../core/errors.ts';
 import { toSeconds } from '../core/units.ts';
 import type { ModelInfo } from '../engine/transcriber.ts';
@@ -29,6 +30,7 @@ export interface StreamConnectionParts {
   readonly sessionId: string;
   readonly model: ModelInfo;
   readonly createSession: (options: LiveOptions) => LiveSession;
+  readonly readerSlots: ReaderSlots;
   readonly limits: ServerLimits;
   readonly metrics: ServerMetrics;
   readonly log: FastifyBaseLogger;
@@ -157,10 +159,11 @@ export class StreamConnection {
   }
 
   #start(config: StreamConfig): StreamWork {
-    const { limits, metrics, model, sessionId, createSession } = this.#parts;
+    const { limits, metrics, model, sessionId, createSession, readerSlots } = this.#parts;
     checkModelOptions(model, config, 'invalid_config');
     this.#work = new StreamWork(config, {
       createSession,
+      readerSlots,
       limits,
       metrics,
       onEvent: (event) => this.#send(event),

@@ -2,6 +2,7 @@
 
 import { decodeContainer } from '../audio/container.ts';
 import { createRawDecoder } from '../audio/raw-pcm.ts';
+import type { ReaderSlots } from '../audio/reader-slots.ts';
 import { WhisperError } from '../core/errors.ts';
 import type { StreamConfig } from '../protocol/stream-config.ts';
 import { ByteQueue } from './byte-queue.ts';
@@ -27,6 +28,9 @@ export interface IntakeOptions {
   readonly onError: (error: unknown) => void;
   readonly maxSeconds: number;
   readonly maxUndecodedBytes: number;
+  /** Of a container that can be decoded at its end only. */
+  readonly maxSpoolBytes: number;
+  readonly readerSlots: ReaderSlots;
   readonly signal: AbortSignal;
 }
 
@@ -72,14 +76,22 @@ function rawIntake(config: RawConfig, { take }: IntakeOptions): StreamIntake {
   };
 }
 
-function containerIntake({ take, onError, maxSeconds, maxUndecodedBytes, signal }: IntakeOptions): StreamIntake {
+function containerIntake({
+  take,
+  onError,
+  maxSeconds,
+  maxUndecodedBytes,
+  maxSpoolBytes,
+  readerSlots,
+  signal,
+}: IntakeOptions): StreamIntake {
   const queue = new ByteQueue(maxUndecodedBytes);
   let closed = false;
   let failure: unknown = null;
 
   async function pump(): Promise<void> {
     try {
-      for await (const pcm of decodeContainer(queue, { signal, maxSeconds })) {
+      for await (const pcm of decodeContainer(queue, { signal, maxSeconds, maxSpoolBytes, slots: readerSlots, live: true })) {
         if (closed) return;
         await take(pcm);
       }

@@ -1,5 +1,6 @@
 // What a stream does once it is configured: bytes to samples to the live session, with its limits, flushes and end.
 
+import type { ReaderSlots } from '../audio/reader-slots.ts';
 import { WhisperError } from '../core/errors.ts';
 import { SAMPLE_RATE, toSamples } from '../core/units.ts';
 import type { StreamConfig } from '../protocol/stream-config.ts';
@@ -11,6 +12,7 @@ import { createIntake, type StreamIntake } from './stream-intake.ts';
 
 export interface StreamWorkParts {
   readonly createSession: (options: LiveOptions) => LiveSession;
+  readonly readerSlots: ReaderSlots;
   readonly limits: ServerLimits;
   readonly metrics: ServerMetrics;
   readonly onEvent: (event: StreamEvent) => void;
@@ -50,6 +52,8 @@ export class StreamWork {
       // More than is allowed, so that #take says so: it knows the stream.
       maxSeconds: parts.limits.maxStreamSeconds + 60,
       maxUndecodedBytes: parts.limits.maxUndecodedBytes,
+      maxSpoolBytes: parts.limits.maxFileBytes,
+      readerSlots: parts.readerSlots,
       signal: this.#abort.signal,
     });
   }

@@ -1,0 +1,99 @@
+// POST /transcribe: a file's bytes go straight from the socket into the decoder; limits, time-out and cancellation around it.
+
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { decodeContainer } from '../audio/container.ts';
+import { WhisperError } from '../core/errors.ts';
+import { SAMPLE_RATE } from '../core/units.ts';
+import { parseFileQuery } from '../protocol/file-query.ts';
+import { transcribeAudio } from '../streaming/file.ts';
+import type { KeyCheck } from './api-keys.ts';
+import { formatTranscript } from './file-format.ts';
+import { openUpload } from './file-upload.ts';
+import type { ServerLimits } from './limits.ts';
+import type { ServerMetrics } from './metrics.ts';
+import { checkModelOptions } from './model-options.ts';
+import type { EngineParts, Readiness } from './readiness.ts';
+
+export interface FileRouteOptions {
+  readonly readiness: Readiness;
+  readonly limits: ServerLimits;
+  readonly metrics: ServerMetrics;
+  readonly checkKey: KeyCheck;
+}
+
+export interface FileRoute {
+  /** For shutdown's deadline: running requests are answered with `going_away`. */
+  cutShort(): void;
+}
+
+export function addFileRoute(app: FastifyInstance, options: FileRouteOptions): FileRoute {
+  const { readiness, limits, metrics, checkKey } = options;
+  const running = new Set<AbortController>();
+
+  /** The warm engine, if this request may have it. */
+  function admit(request: FastifyRequest): EngineParts {
+    try {
+      checkKey(request.raw);
+      const engine = readiness.require();
+      if (running.size < limits.maxFiles) return engine;
+      throw new WhisperError('overloaded', `${limits.maxFiles} files are being transcribed; try again later.`, { retryAfterSeconds: 5 });
+    } catch (error) {
+      if (error instanceof WhisperError) metrics.refused('rest', error.code);
+      throw error;
+    }
+  }
+
+  app.post('/transcribe', async (request, reply) => {
+    const engine = admit(request);
+    const controller = new AbortController();
+    running.add(controller);
+    const timer = setTimeout(() => {
+      controller.abort(new WhisperError('timeout', `The transcript was not ready within ${limits.fileTimeoutMs / 1000} s.`));
+    }, limits.fileTimeoutMs);
+    const onClose = (): void => controller.abort(new WhisperError('cancelled', 'The client went away.'));
+    reply.raw.once('close', onClose);
+    try {
+      return await transcribe(request, reply, engine, controller.signal);
+    } catch (error) {
+      // Whatever broke because of the signal, the signal's reason is the cause.
+      throw controller.signal.aborted ? controller.signal.reason : error;
+    } finally {
+      clearTimeout(timer);
+      reply.raw.off('close', onClose);
+      running.delete(controller);
+    }
+  });
+
+  async function transcribe(request: FastifyRequest, reply: FastifyReply, engine: EngineParts, signal: AbortSignal): Promise<string> {
+    const upload = await openUpload(request, { maxBytes: limits.maxFileBytes, idleMs: limits.idleMs, signal });
+    const query = parseFileQuery(upload.query);
+    const { language, task, prompt } = query;
+    checkModelOptions(engine.transcriber.info, query, 'invalid_parameter');
+    const pcm = decodeContainer(upload.audio, { signal, maxSeconds: limits.maxFileSeconds, maxSpoolBytes: limits.maxFileBytes });
+    const transcript = await transcribeAudio(engine, counted(pcm), {
+      language,
+      task,
+      prompt,
+      wordTimestamps: query.word_timestamps,
+      signal,
+    });
+    await upload.finish();
+    const { contentType, body } = formatTranscript(transcript, query.response_format, task);
+    reply.type(contentType);
+    return body;
+  }
+
+  async function* counted(pcm: AsyncIterable<Float32Array>): AsyncGenerator<Float32Array, void, undefined> {
+    for await (const block of pcm) {
+      metrics.audioReceived('rest', block.length / SAMPLE_RATE);
+      yield block;
+    }
+  }
+
+  return {
+    cutShort() {
+      const reason = new WhisperError('going_away', 'The service is shutting down; send the file again.', { retryAfterSeconds: 1 });
+      for (const controller of running) controller.abort(reason);
+    },
+  };
+}

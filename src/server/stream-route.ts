@@ -1,0 +1,134 @@
+// The WebSocket route /stream: handshakes accepted or refused, the set of open streams, their heartbeat and their farewell.
+
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { FastifyBaseLogger } from 'fastify';
+import { type Server as SocketServer, type WebSocket, WebSocketServer } from 'ws';
+import { ReaderSlots } from '../audio/reader-slots.ts';
+import { toWhisperError, WhisperError } from '../core/errors.ts';
+import { createLiveSession, type LiveOptions } from '../streaming/live.ts';
+import type { KeyCheck } from './api-keys.ts';
+import { replyOnSocket } from './error-body.ts';
+import type { ServerLimits } from './limits.ts';
+import type { ServerMetrics } from './metrics.ts';
+import type { EngineParts, Readiness } from './readiness.ts';
+import { StreamConnection } from './stream-connection.ts';
+import { StreamSocket } from './stream-socket.ts';
+
+export interface StreamRouteOptions {
+  readonly readiness: Readiness;
+  readonly limits: ServerLimits;
+  readonly metrics: ServerMetrics;
+  readonly log: FastifyBaseLogger;
+  readonly checkKey: KeyCheck;
+  /** Whether a page of this origin may connect; programs send none. */
+  readonly isAllowedOrigin: (origin: string | undefined) => boolean;
+}
+
+export interface StreamRoute {
+  /** Every stream gets its finals, `going_away` and its close frame; resolves when all sockets are closed. */
+  drain(): Promise<void>;
+  /** What has not closed by now is cut off. */
+  cutShort(): void;
+}
+
+const STREAM_PATH = '/stream';
+/** A client that does not answer the close frame is dropped after this. */
+const CLOSE_TIMEOUT_MS = 10_000;
+/** Fragments of one message, and reads of the socket that one frame may take: more is an attack on memory. */
+const MAX_FRAGMENTS = 4096;
+const MAX_BUFFERED_CHUNKS = 65_536;
+
+/** Listens for upgrades on the server. The paths that do not upgrade are fastify's. */
+export function addStreamRoute(server: Server, options: StreamRouteOptions): StreamRoute {
+  const { readiness, limits, metrics, log } = options;
+  const now = (): number => performance.now();
+  const readerSlots = new ReaderSlots(limits.maxContainerStreams);
+  const connections = new Set<StreamConnection>();
+  let onEmpty: (() => void) | null = null;
+
+  const socketOptions: WebSocket.ServerOptions<typeof StreamSocket> & { closeTimeout: number } = {
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: limits.maxMessageBytes,
+    maxFragments: MAX_FRAGMENTS,
+    maxBufferedChunks: MAX_BUFFERED_CHUNKS,
+    closeTimeout: CLOSE_TIMEOUT_MS,
+    WebSocket: StreamSocket,
+  };
+  const webSockets: SocketServer<typeof StreamSocket> = new WebSocketServer(socketOptions);
+  webSockets.on('wsClientError', (error, socket) => {
+    replyOnSocket(socket, new WhisperError('invalid_message', `expected a WebSocket handshake: ${error.message}`), {
+      'sec-websocket-version': '13',
+    });
+  });
+
+  function accept(request: IncomingMessage, socket: StreamSocket, engine: EngineParts): void {
+    const createSession = (live: LiveOptions) => createLiveSession({ ...engine, now }, live);
+    const sessionId = randomUUID();
+    const connection = new StreamConnection({
+      socket,
+      sessionId,
+      model: engine.transcriber.info,
+      createSession,
+      readerSlots,
+      limits,
+      metrics,
+      log,
+      now,
+      onClosed: () => {
+        connections.delete(connection);
+        if (connections.size === 0) onEmpty?.();
+      },
+    });
+    connections.add(connection);
+    log.info({ session: sessionId }, 'stream opened');
+    try {
+      // A browser does not see the status of a refused handshake, so this refusal comes as an event.
+      options.checkKey(request, { alsoInQuery: true });
+    } catch (error) {
+      connection.refuse(toWhisperError(error));
+    }
+  }
+
+  function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    try {
+      const path = (request.url ?? '').split('?', 1)[0];
+      if (path !== STREAM_PATH) throw new WhisperError('not_found', `No WebSocket at this path; expected ${STREAM_PATH}.`);
+      if (!options.isAllowedOrigin(request.headers.origin)) throw new WhisperError('unauthorized', 'Pages of this origin may not connect.');
+      const engine = readiness.require();
+      if (connections.size >= limits.maxSessions) {
+        throw new WhisperError('overloaded', `All ${limits.maxSessions} sessions are taken; try again later.`, { retryAfterSeconds: 5 });
+      }
+      webSockets.handleUpgrade(request, socket, head, (webSocket) => accept(request, webSocket, engine));
+    } catch (error) {
+      const refusal = toWhisperError(error);
+      metrics.refused('stream', refusal.code);
+      replyOnSocket(socket, refusal);
+    }
+  }
+  server.on('upgrade', upgrade);
+
+  const tickMs = Math.max(10, Math.min(1000, limits.heartbeatMs / 4, limits.idleMs / 4));
+  const ticking = setInterval(() => {
+    for (const connection of connections) connection.tick();
+  }, tickMs);
+  ticking.unref();
+
+  return {
+    async drain() {
+      const empty = new Promise<void>((resolve) => {
+        onEmpty = resolve;
+      });
+      for (const connection of connections) void connection.goAway();
+      if (connections.size > 0) await empty;
+      clearInterval(ticking);
+    },
+    cutShort() {
+      clearInterval(ticking);
+      for (const connection of connections) connection.cutShort();
+    },
+  };
+}
