@@ -1,7 +1,7 @@
 // Repeats work that failed for a passing reason, after a growing pause.
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { toWhisperError, type WhisperError } from '../core/errors.ts';
+import { toWhisperError } from '../core/errors.ts';
 
 /** Waits; rejects when the signal aborts. */
 export type Sleep = (durationMs: number, signal: AbortSignal) => Promise<unknown>;
@@ -12,7 +12,7 @@ const PASSING_CODES: ReadonlySet<string> = new Set(['overloaded', 'internal']);
 
 /**
  * @param pausesMs one retry after each
- * @throws WhisperError the last failure, or `cancelled`
+ * @throws WhisperError the last failure, or the signal's reason (`cancelled` where it gives none)
  */
 export async function withRetries<T>(work: () => Promise<T>, pausesMs: readonly number[], signal: AbortSignal, sleep: Sleep): Promise<T> {
   for (let attempt = 0; ; attempt++) {
@@ -20,11 +20,13 @@ export async function withRetries<T>(work: () => Promise<T>, pausesMs: readonly 
       signal.throwIfAborted();
       return await work();
     } catch (cause) {
-      const error: WhisperError = toWhisperError(cause);
+      // Whoever aborted may have said why (a shutdown, a limit): that is the error, not what the interrupted work made of it.
+      if (signal.aborted) throw toWhisperError(signal.reason);
+      const error = toWhisperError(cause);
       const pauseMs = pausesMs[attempt];
-      if (signal.aborted || pauseMs === undefined || !PASSING_CODES.has(error.code)) throw error;
-      await sleep(Math.max(pauseMs, (error.retryAfterSeconds ?? 0) * 1000), signal).catch((aborted: unknown) => {
-        throw toWhisperError(aborted);
+      if (pauseMs === undefined || !PASSING_CODES.has(error.code)) throw error;
+      await sleep(Math.max(pauseMs, (error.retryAfterSeconds ?? 0) * 1000), signal).catch(() => {
+        throw toWhisperError(signal.reason);
       });
     }
   }
