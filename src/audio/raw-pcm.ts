@@ -13,7 +13,7 @@ export interface RawFormat {
   readonly encoding: RawEncoding;
   /** 8000-48000 Hz. @default 16000 */
   readonly sampleRate?: number;
-  /** Interleaved; 1 or more. @default 1 */
+  /** Interleaved; 1-8. @default 1 */
   readonly channels?: number;
 }
 
@@ -43,7 +43,7 @@ export function createRawDecoder(format: RawFormat): RawDecoder {
 
   const convert = (samples: Float32Array): Float32Array => {
     if (samples.length === 0) return samples;
-    if (resampler) return copyClamped(downmix.push(resampler.push([asBuffer(samples)], samples.length / channels)));
+    if (resampler) return downmix.push(resampler.push([asBuffer(samples)], samples.length / channels)).slice();
     return channels === 1 ? samples : downmix.push(deinterleave(samples, channels));
   };
 
@@ -73,7 +73,7 @@ export function createRawDecoder(format: RawFormat): RawDecoder {
       const output = new Float32Array(tail.length + rest.length);
       output.set(tail);
       output.set(rest, tail.length);
-      return copyClamped(output);
+      return output;
     },
     get danglingBytes() {
       return carriedBytes;
@@ -99,7 +99,7 @@ function toFloat(bytes: Uint8Array, encoding: RawEncoding, count: number, lead: 
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let i = 0; i < count; i++) {
     const value = view.getFloat32(4 * i, true);
-    // One NaN would poison the resampler for good; an infinity is no more of a sample.
+    // A NaN would spread over the resampler's whole filter; an infinity is no more of a sample.
     samples[lead + i] = Number.isFinite(value) ? Math.max(-1, Math.min(1, value)) : 0;
   }
   return samples;
@@ -113,13 +113,6 @@ function deinterleave(samples: Float32Array, channels: number): Float32Array[] {
     for (let i = 0, at = channel; i < count; i++, at += channels) plane[i] = samples[at];
   }
   return planes;
-}
-
-/** The resampler overshoots full scale, and its output buffer is used again. */
-function copyClamped(samples: Float32Array): Float32Array {
-  const output = new Float32Array(samples.length);
-  for (let i = 0; i < samples.length; i++) output[i] = Math.max(-1, Math.min(1, samples[i]));
-  return output;
 }
 
 function asBuffer(samples: Float32Array): Buffer {

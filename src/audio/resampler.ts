@@ -10,6 +10,8 @@ import { SAMPLE_RATE } from '../core/units.ts';
 /** Rates outside are taken for damage: swresample would reserve huge filters for them. */
 const MIN_RATE = 1_000;
 const MAX_RATE = 768_000;
+/** node-av passes 8 planes to swresample; it would write through null pointers for more. */
+const MAX_CHANNELS = 8;
 
 export interface ResamplerInput {
   readonly format: AVSampleFormat;
@@ -33,23 +35,21 @@ export class Resampler {
    */
   constructor(input: ResamplerInput, output: ChannelLayout) {
     this.channels = output.nbChannels;
-    const sane = input.sampleRate >= MIN_RATE && input.sampleRate <= MAX_RATE && input.layout.nbChannels >= 1;
+    const { nbChannels } = input.layout;
+    const sane = input.sampleRate >= MIN_RATE && input.sampleRate <= MAX_RATE && nbChannels >= 1 && nbChannels <= MAX_CHANNELS;
     const code = sane
       ? this.#context.allocSetOpts2(output, AV_SAMPLE_FMT_FLTP, SAMPLE_RATE, input.layout, input.format, input.sampleRate)
       : -1;
     if (code < 0 || this.#context.init() < 0) {
       this.close();
-      throw new WhisperError(
-        'undecodable_audio',
-        `Audio of ${input.sampleRate} Hz and ${input.layout.nbChannels} channels cannot be converted.`,
-      );
+      throw new WhisperError('undecodable_audio', `Audio of ${input.sampleRate} Hz and ${nbChannels} channels cannot be converted.`);
     }
   }
 
   /**
    * @param planes the input's planes (one, interleaved, for packed formats)
    * @param sampleCount samples per channel in them
-   * @returns `[channels][samples]`, valid until the next call
+   * @returns `[channels][samples]`, finite and within -1 to 1, valid until the next call
    */
   push(planes: Buffer[], sampleCount: number): Float32Array[] {
     return this.#convert(planes, sampleCount);
@@ -70,7 +70,7 @@ export class Resampler {
     this.#reserve(this.#context.getOutSamples(sampleCount) + 64);
     const written = this.#context.convertSync(this.#planes, this.#capacity, planes, sampleCount);
     if (written < 0) throw new WhisperError('undecodable_audio', 'The audio cannot be resampled.');
-    return this.#views.map((view) => view.subarray(0, written));
+    return this.#views.map((view) => sanitise(view.subarray(0, written)));
   }
 
   #reserve(samples: number): void {
@@ -79,4 +79,13 @@ export class Resampler {
     this.#views = Array.from({ length: this.channels }, () => new Float32Array(samples));
     this.#planes = this.#views.map((view) => Buffer.from(view.buffer));
   }
+}
+
+/** The filter overshoots full scale, and float files may hold anything. */
+function sanitise(samples: Float32Array): Float32Array {
+  for (let i = 0; i < samples.length; i++) {
+    const sample = samples[i];
+    if (!(sample >= -1 && sample <= 1)) samples[i] = Number.isNaN(sample) ? 0 : Math.sign(sample);
+  }
+  return samples;
 }
