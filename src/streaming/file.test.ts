@@ -238,7 +238,7 @@ describe('a file', () => {
     const signals: AbortSignal[] = [];
     const before = (_: TranscribeRequest, signal?: AbortSignal) => {
       signals.push(signal!);
-      if (signals.length <= 3) return;
+      if (signals.length <= 2) return;
       return new Promise<void>((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
     };
     const words = layOut(Array.from({ length: 100 }, (_, n) => ({ pause: n % 10 === 0 ? 40_000 : 1000, length: 8000 })));
@@ -258,7 +258,7 @@ describe('a file', () => {
       usual,
     ))
       break;
-    assert.ok(signals.length > 3 && signals.every((signal) => signal.aborted));
+    assert.ok(signals.length === 3 && signals.every((signal) => signal.aborted));
   });
 
   test('passes on what its source throws', async () => {
