@@ -61,6 +61,7 @@ const assertSpoken = (text: string): void => {
 /** Starts, waits until the clock has passed the speech, stops, and waits for the last words. */
 async function speak(page: Page): Promise<void> {
   await page.locator('#record').press('Enter');
+  await waitForState(page, 'live');
   const speechSeconds = speech.pcm.length / speech.sampleRate;
   await page.waitForFunction((until) => {
     const [minutes, seconds] = (document.getElementById('elapsed')?.textContent ?? '0:00').split(':').map(Number);

@@ -9,7 +9,7 @@ import { findChromium } from '../chromium.ts';
 const PAGE_FILE = fileURLToPath(new URL('../../client/streaming_client.html', import.meta.url));
 
 /** The page's whole work on a few seconds of speech, on a busy machine. */
-const DONE_TIMEOUT_MS = 60_000;
+const DONE_TIMEOUT_MS = 45_000;
 
 export const PHONE: BrowserContextOptions = { viewport: { width: 360, height: 640 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
 
@@ -46,8 +46,15 @@ async function open(browser: Browser, url: string, options: BrowserContextOption
   return { page, complaints };
 }
 
+/** Waits; where the page gives up instead, the error tells what it says. */
 export async function waitForState(page: Page, state: 'idle' | 'live' | 'waiting'): Promise<void> {
-  await page.locator(`body[data-state="${state}"]`).waitFor();
+  await page
+    .locator(`body[data-state="${state}"]`)
+    .waitFor()
+    .catch(async (error: Error) => {
+      const notices = await page.locator('.notice').allTextContents();
+      throw new Error(`the page did not become ${state}; it says: ${notices.join(' ') || 'nothing'}`, { cause: error });
+    });
 }
 
 /** Finals only, as a reader sees them. */
