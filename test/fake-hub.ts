@@ -80,13 +80,20 @@ export async function startFakeHub(behaviour: FakeHubBehaviour = {}): Promise<Fa
   const server = createServer((request, response) => {
     if (behaviour.silent) return;
     const url = request.url ?? '';
+    if (url === '/cdn/weights') {
+      // as a signed address does, which refuses a second way of saying who asks
+      if (request.headers.authorization !== undefined) response.writeHead(400).end();
+      else setTimeout(() => sendWeights(request, response), behaviour.weightsDelayMs ?? 0);
+      return;
+    }
     if (behaviour.token !== undefined && request.headers.authorization !== `Bearer ${behaviour.token}`) {
       response.writeHead(401).end();
     } else if (url === `/api/models/${FAKE_REPOSITORY}/revision/main?blobs=true`) {
       if (behaviour.listingStatus !== undefined) response.writeHead(behaviour.listingStatus).end('no');
       else response.writeHead(200, { 'content-type': 'application/json' }).end(listing());
     } else if (url === `/${FAKE_REPOSITORY}/resolve/${FAKE_COMMIT}/model.safetensors`) {
-      setTimeout(() => sendWeights(request, response), behaviour.weightsDelayMs ?? 0);
+      // large files lie on another host
+      response.writeHead(302, { location: `http://localhost:${(server.address() as AddressInfo).port}/cdn/weights` }).end();
     } else {
       const name = url.startsWith(`/${FAKE_REPOSITORY}/resolve/${FAKE_COMMIT}/`) ? url.slice(url.lastIndexOf('/') + 1) : '';
       const data = FILES[name];
