@@ -194,12 +194,18 @@ test('a refused microphone is explained', async () => {
   await closePage(opened);
 });
 
-test('a server that dies mid-speech leaves the text and an offer to reconnect; one that is away is named', async () => {
-  const mortal = await ServerProcess.start({ args: ['--log-level', 'warn'] });
+test('a busy server is tried again; one that dies leaves the text and an offer to reconnect; one that is away is named', async () => {
+  const mortal = await ServerProcess.start({ args: ['--log-level', 'warn', '--max-sessions', '1'] });
   const opened = await openServed(browser, mortal.url);
   const { page } = opened;
   await page.click('#record');
   await page.locator('.segment').first().waitFor();
+  const second = await openServed(browser, mortal.url);
+  await second.page.click('#record');
+  await second.page.getByText(/The server is busy\. Trying again in \d+ s\./).waitFor();
+  await waitForState(second.page, 'waiting');
+  await closePage(second);
+
   const text = await finalText(page);
   await mortal.stop('SIGKILL');
   await page.getByText('The connection was lost.').waitFor();
