@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { createTranscriber } from '../engine/create.ts';
+import { createSpeechDetector } from '../engine/speech-detector.ts';
 import { locateModel } from '../model/locate.ts';
 import type { EngineParts } from '../server/readiness.ts';
 import { modelAccess } from './environment.ts';
@@ -39,5 +40,17 @@ export async function loadEngine(options: LoadOptions, progress: ProgressDisplay
     ...(maxQueue !== undefined && { maxQueue }),
     onMessage: progress.message,
   });
-  return { transcriber, speechDetector: null, close: () => transcriber.close() };
+  try {
+    const speechDetector = await createSpeechDetector();
+    return {
+      transcriber,
+      speechDetector,
+      close: async () => {
+        await Promise.all([transcriber.close(), speechDetector.close()]);
+      },
+    };
+  } catch (error) {
+    await transcriber.close();
+    throw error;
+  }
 }

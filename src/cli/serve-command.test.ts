@@ -58,7 +58,7 @@ test('while the model is downloaded it is alive and not ready; SIGTERM ends it w
     HTTP_PROXY: '',
     http_proxy: '',
   });
-  await hub.stalled;
+  await Promise.race([hub.stalled, ended.then((code) => assert.fail(`ended with ${code}: ${stderr()}`))]);
   const url = /http:\/\/127\.0\.0\.1:\d+/.exec(stderr())?.[0];
   assert.equal((await fetch(`${url}/health`)).status, 200);
   assert.equal((await fetch(`${url}/ready`)).status, 503);

@@ -77,27 +77,14 @@ async function transcribeFile(
   // decoding alone takes some thousandths of the whole work, and a bar without an end tells little
   const totalSeconds = file === STDIN ? undefined : await audioSeconds(decode());
   const shown = file === STDIN ? 'standard input' : basename(file);
-  const pcm = counted(decode(), (seconds) => progress.audio(shown, seconds, totalSeconds));
-  return transcribeAudio(engine, pcm, { language, task, prompt, wordTimestamps, signal });
+  const onProgress = (doneSeconds: number): void => progress.audio(shown, doneSeconds, totalSeconds);
+  return transcribeAudio(engine, decode(), { language, task, prompt, wordTimestamps, signal, onProgress });
 }
 
 async function audioSeconds(pcm: AsyncIterable<Float32Array>): Promise<number> {
   let sampleCount = 0;
   for await (const block of pcm) sampleCount += block.length;
   return sampleCount / SAMPLE_RATE;
-}
-
-/** Passes audio on, as fast as it is asked for: what was asked for is about what is done. */
-async function* counted(
-  pcm: AsyncIterable<Float32Array>,
-  onSeconds: (seconds: number) => void,
-): AsyncGenerator<Float32Array, void, undefined> {
-  let sampleCount = 0;
-  for await (const block of pcm) {
-    yield block;
-    sampleCount += block.length;
-    onSeconds(sampleCount / SAMPLE_RATE);
-  }
 }
 
 /** A killed process leaves no half transcript under the name of a whole one. */
