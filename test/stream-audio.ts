@@ -7,6 +7,8 @@ import type { FinalTranscript, ServerMessage, WireWord } from '../src/protocol/s
 const HIGH_WATER_BYTES = 1 << 20;
 const FRAME_SECONDS = 0.1;
 const PCM_BYTES_PER_SECOND = 32_000;
+/** Languages that write no spaces between words. */
+const UNSPACED: readonly string[] = ['zh', 'ja', 'yue', 'th', 'lo', 'my', 'km', 'bo'];
 
 export interface StreamAudioOptions {
   /** The first message. @default {} */
@@ -23,7 +25,7 @@ export interface StreamAudioOptions {
 export interface StreamOutcome {
   readonly messages: readonly ServerMessage[];
   readonly finals: readonly FinalTranscript[];
-  /** The finals' texts as they come, joined. */
+  /** The finals' texts, joined as a client shows them: a space between where the language has spaces. */
   readonly text: string;
   readonly words: readonly WireWord[];
   readonly closeCode: number;
@@ -77,10 +79,7 @@ export async function streamAudio(
   return {
     messages,
     finals,
-    text: finals
-      .map((final) => final.text)
-      .join('')
-      .trim(),
+    text: finals.reduce((text, final) => text + (text === '' || UNSPACED.includes(final.language) ? '' : ' ') + final.text, ''),
     words: finals.flatMap((final) => final.words ?? []),
     closeCode,
     wallSeconds: (performance.now() - startMs) / 1000,
