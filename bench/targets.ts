@@ -78,6 +78,8 @@ export async function tableRows(results: readonly ClipResult[], paced: PacedSumm
     rows.push(row(`word times ${name}: 95th percentile`, 'ms', times.p95Ms, null, { atMost: 250 }));
   }
   rows.push(...speedRows(of('long'), of('long', 'short'), paced));
+  const refused = results.flatMap(({ outcomes }) => Object.values(outcomes)).filter(({ refusal }) => refusal !== undefined);
+  rows.push(row('clips refused, every route', 'clips', refused.length, null, { atMost: 0 }));
   return rows;
 }
 
