@@ -81,8 +81,10 @@ export async function measureClips(clips: readonly Clip[], options: MeasureOptio
 export interface PacedSummary {
   readonly clips: number;
   readonly seconds: number;
-  /** Clips whose text differs from the same stream sent as fast as possible. */
-  readonly different: readonly string[];
+  /** Clips whose text differs from the same stream sent as fast as possible and alone. */
+  readonly differentBesideOthers: readonly string[];
+  /** Those of them that differ when paced alone too: there the pace is the cause, not the company. */
+  readonly differentAlone: readonly string[];
   /** Of all paced streams together; null where the process cannot be seen. */
   readonly cpuSeconds: number | null;
   /** Greatest delay of each final's audio. */
@@ -101,26 +103,29 @@ export async function measurePaced(results: readonly ClipResult[], options: Meas
   });
   const queue = [...chosen].sort((a, b) => b.clip.seconds - a.clip.seconds);
   const before = options.service.usage?.().cpuSeconds;
-  const different: string[] = [];
+  const changed: ClipResult[] = [];
   let lagSeconds = 0;
+  const paced = async ({ clip }: ClipResult): Promise<Outcome> => {
+    options.progress(`paced ${clip.name}`);
+    return streamClip(options.service, await clipPcm(options.reference, clip), clip.language, { ...LIVE_5, pace: 1 });
+  };
   const worker = async (): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      options.progress(`paced ${next.clip.name}`);
-      const outcome = await streamClip(options.service, await clipPcm(options.reference, next.clip), next.clip.language, {
-        ...LIVE_5,
-        pace: 1,
-      });
+      const outcome = await paced(next);
       next.outcomes.paced5 = outcome;
       lagSeconds = Math.max(lagSeconds, outcome.lagSeconds ?? 0);
-      if (outcome.text !== next.outcomes.live5?.text) different.push(next.clip.name);
+      if (outcome.text !== next.outcomes.live5?.text) changed.push(next);
     }
   };
   await Promise.all(Array.from({ length: PACED_STREAMS }, worker));
   const after = options.service.usage?.().cpuSeconds;
+  const differentAlone: string[] = [];
+  for (const result of changed) if ((await paced(result)).text !== result.outcomes.live5?.text) differentAlone.push(result.clip.name);
   return {
     clips: chosen.length,
     seconds,
-    different,
+    differentBesideOthers: changed.map(({ clip }) => clip.name),
+    differentAlone,
     cpuSeconds: before === undefined || after === undefined ? null : after - before,
     lagSeconds,
   };

@@ -146,7 +146,9 @@ function speedRows(long: readonly ClipResult[], spoken: readonly ClipResult[], p
   if (paced !== null && paced.clips > 0) {
     if (paced.cpuSeconds !== null)
       rows.push(row('CPU seconds a second of audio, live paced', 's', paced.cpuSeconds / paced.seconds, null, { atMost: 0.15 }));
-    rows.push(row(`paced streams with another text, of ${paced.clips}`, 'clips', paced.different.length, null, { atMost: 0 }));
+    const besideOthers = paced.differentBesideOthers.length - paced.differentAlone.length;
+    rows.push(row(`text changed by the pace, of ${paced.clips}`, 'clips', paced.differentAlone.length, null, { atMost: 0 }));
+    rows.push(row(`text changed by other streams, of ${paced.clips}`, 'clips', besideOthers, null, null));
     rows.push(row('greatest lag of a final, paced, 4 streams', 's', paced.lagSeconds, null, null));
   }
   return rows;
