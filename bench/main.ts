@@ -19,7 +19,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** The folder that the service loads its weights from, so that both systems run the same numbers. */
 async function referenceModelFolder(options: BenchOptions): Promise<string> {
   if (options.referenceModel !== null) return options.referenceModel;
-  const { stdout } = await execute(process.execPath, ['dist/cli/main.js', 'models', 'path', options.model], { cwd: root });
+  const { stdout } = await execute(process.execPath, ['dist/cli/launch.cjs', 'models', 'path', options.model], { cwd: root });
   const folder = stdout.trim().split('\n').at(-1) ?? '';
   if (!existsSync(`${folder}/model.bin`))
     throw new Error(`no model.bin in ${folder}: give --reference-model a folder with CTranslate2 weights`);

@@ -73,10 +73,11 @@ export class ServerProcess {
 
   /** Resolves when GET /ready answers 200; rejects with the output's end when the process dies or takes too long. */
   static async start(options: ServerProcessOptions = {}): Promise<ServerProcess> {
-    const main = options.entry === 'compiled' ? ['dist/cli/main.js'] : ['--import', 'tsx', 'src/cli/main.ts'];
+    const main = options.entry === 'compiled' ? ['dist/cli/launch.cjs'] : ['--import', 'tsx', 'src/cli/main.ts'];
     const child = spawn(process.execPath, [...main, 'serve', '--host', '127.0.0.1', '--port', '0', ...(options.args ?? [])], {
       cwd: projectRoot,
-      env: { ...process.env, ...options.environment },
+      // tsx loads ES modules before anything of the project runs: the launcher would come too late.
+      env: { UV_THREADPOOL_SIZE: '64', ...process.env, ...options.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const server = new ServerProcess(child);

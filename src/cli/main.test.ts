@@ -66,6 +66,13 @@ test('wrong options end with 1 and say what was expected, from flags and environ
   assert.equal((await cli(['models', 'list'], { WHISPER_THREADS: '', WHISPER_PORT: '' })).code, 0);
 });
 
+test('a flag that the environment gives as 0 or false is not set', async () => {
+  const stderrWith = async (quiet: string): Promise<string> =>
+    (await cli(['serve', '--host', '127.0.0.1', '--port', '0', '--model', './no-such-folder'], { WHISPER_QUIET: quiet })).stderr;
+  assert.match(await stderrWith('0'), /^Listening/m);
+  assert.doesNotMatch(await stderrWith('1'), /^Listening/m);
+});
+
 test('models: path of what is there, list, download with the folder on standard output', async (context) => {
   const missing = await cli(['models', 'path', 'base']);
   assert.equal(missing.code, 1);

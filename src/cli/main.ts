@@ -1,12 +1,11 @@
-#!/usr/bin/env node
 // The command line: declares commands and options, hands them to their modules, and turns errors into exit codes.
 
 import { readFileSync } from 'node:fs';
 import { Argument, Command, Option } from 'commander';
 import { WhisperError } from '../core/errors.ts';
 import type { LocateOptions } from '../model/locate.ts';
-import { modelAccess } from './environment.ts';
-import { cacheOption, integerOption, listOption, modelOptions, quietOption } from './options.ts';
+import { maxContainerStreams, modelAccess, removeUnset } from './environment.ts';
+import { cacheOption, FLAG_VARIABLES, flagOption, integerOption, listOption, modelOptions, quietOption } from './options.ts';
 import { createProgress, type ProgressDisplay } from './progress.ts';
 import type { ServeOptions } from './serve-command.ts';
 import type { TranscribeCommandOptions } from './transcribe-command.ts';
@@ -88,6 +87,14 @@ const serverOptions = (): Option[] => [
   new Option('--host <address>', 'address to listen on').env('WHISPER_HOST').default('0.0.0.0'),
   integerOption('-p, --port <n>', 'port to listen on, 0 takes a free one', 0, MAX_PORT).env('WHISPER_PORT').default(8000),
   integerOption('--max-sessions <n>', 'open streams; more are refused', 1, MANY).env('WHISPER_MAX_SESSIONS').default(64),
+  integerOption(
+    '--max-container-streams <n>',
+    'container streams among them; for more than the default, raise UV_THREADPOOL_SIZE to 4 more than n',
+    1,
+    maxContainerStreams(),
+  )
+    .env('WHISPER_MAX_CONTAINER_STREAMS')
+    .default(maxContainerStreams()),
   integerOption('--max-files <n>', 'files transcribed at once; more are refused', 1, MANY).env('WHISPER_MAX_FILES').default(4),
   integerOption('--max-queue <n>', 'windows that wait for the model; more are refused', 1, MANY).env('WHISPER_MAX_QUEUE').default(64),
   integerOption('--max-upload-mb <n>', 'MiB of one file', 1, MANY).env('WHISPER_MAX_UPLOAD_MB').default(1024),
@@ -114,7 +121,7 @@ const transcribeOptions = (): Option[] => [
     .env('WHISPER_TASK')
     .default('transcribe'),
   new Option('--prompt <text>', 'names and terms to expect, or text that came before').env('WHISPER_PROMPT').default(''),
-  new Option('--word-timestamps', 'times of single words (json only)').env('WHISPER_WORD_TIMESTAMPS').default(false),
+  flagOption('--word-timestamps', 'times of single words (json only)', 'WHISPER_WORD_TIMESTAMPS'),
   new Option('-o, --output-dir <dir>', 'write DIR/NAME.FORMAT for each file (default: standard output)').env('WHISPER_OUTPUT_DIR'),
 ];
 
@@ -142,8 +149,7 @@ function onSignal(): void {
 }
 
 async function main(): Promise<number> {
-  // an empty variable, as container files like to pass it, means that it is not set
-  for (const [name, value] of Object.entries(process.env)) if (name.startsWith('WHISPER_') && value === '') delete process.env[name];
+  removeUnset(process.env, FLAG_VARIABLES);
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
   try {

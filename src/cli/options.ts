@@ -25,6 +25,14 @@ export function listOption(flags: string, description: string): Option {
   ]);
 }
 
+/** Variables of the options that take no value. */
+export const FLAG_VARIABLES = ['WHISPER_QUIET', 'WHISPER_WORD_TIMESTAMPS'] as const;
+
+/** An option that is given or not; of its variable, 0 and false mean that it is not (see removeUnset). */
+export function flagOption(flags: string, description: string, variable: (typeof FLAG_VARIABLES)[number]): Option {
+  return new Option(flags, description).env(variable).default(false);
+}
+
 const MAX_THREADS = 256;
 
 export const cacheOption = (): Option =>
@@ -32,8 +40,7 @@ export const cacheOption = (): Option =>
     .env('WHISPER_CACHE')
     .default(defaultCacheDir(), "the user's cache folder");
 
-export const quietOption = (): Option =>
-  new Option('-q, --quiet', 'no progress and no messages, errors only').env('WHISPER_QUIET').default(false);
+export const quietOption = (): Option => flagOption('-q, --quiet', 'no progress and no messages, errors only', 'WHISPER_QUIET');
 
 /** What choosing and loading a model takes; see ModelOptions. */
 export const modelOptions = (): Option[] => [

@@ -14,6 +14,7 @@ export interface ServeOptions extends ModelOptions {
   readonly port: number;
   readonly maxQueue: number;
   readonly maxSessions: number;
+  readonly maxContainerStreams: number;
   readonly maxFiles: number;
   readonly maxUploadMb: number;
   readonly maxAudioSeconds: number;
@@ -38,6 +39,7 @@ export async function serve(options: ServeOptions, progress: ProgressDisplay, si
     pagePath: existsSync(PAGE) ? PAGE : null,
     limits: {
       maxSessions: options.maxSessions,
+      maxContainerStreams: options.maxContainerStreams,
       maxFiles: options.maxFiles,
       maxFileBytes: options.maxUploadMb * MIB,
       maxFileSeconds: options.maxAudioSeconds,

@@ -4,8 +4,8 @@ export interface ServerLimits {
   /** Open streams; more are refused with HTTP 503 at the handshake. @default 64 */
   readonly maxSessions: number;
   /**
-   * Streams with `encoding: container` among them. Each holds a thread of libuv's pool while it waits for bytes, so keep this two
-   * below UV_THREADPOOL_SIZE, which is 4 unless it was set before the process began. @default 2
+   * Streams with `encoding: container` among them. Each holds a thread of libuv's pool while it waits for bytes, so keep this
+   * below UV_THREADPOOL_SIZE, which is 4 unless it was set before the process began (`src/cli` sets it). @default 2
    */
   readonly maxContainerStreams: number;
   /** Files transcribed at once; more are refused with 503. @default 4 */
