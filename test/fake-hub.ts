@@ -7,6 +7,9 @@ import type { AddressInfo } from 'node:net';
 export const FAKE_REPOSITORY = 'someone/whisper-fake';
 export const FAKE_COMMIT = '0123456789abcdef0123456789abcdef01234567';
 
+/** A client loses what it has received and not yet written when the connection ends: it gets the time to write. */
+const CUT_DELAY_MS = 200;
+
 export interface FakeHubBehaviour {
   /** HTTP status of the listing, other than 200. */
   listingStatus?: number;
@@ -72,7 +75,7 @@ export async function startFakeHub(behaviour: FakeHubBehaviour = {}): Promise<Fa
       ...(from > 0 && { 'content-range': `bytes ${from}-${data.length - 1}/${data.length}` }),
     });
     const cut = behaviour.cuts?.shift();
-    if (cut !== undefined) response.write(data.subarray(from, from + cut), () => response.destroy());
+    if (cut !== undefined) response.write(data.subarray(from, from + cut), () => setTimeout(() => response.destroy(), CUT_DELAY_MS));
     else if (behaviour.stallAfterBytes !== undefined) response.write(data.subarray(from, from + behaviour.stallAfterBytes), markStalled);
     else response.end(data.subarray(from));
   }
