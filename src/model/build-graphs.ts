@@ -1,8 +1,8 @@
 // Builds a model's two ONNX graphs once and keeps them in the cache, until the weights or this builder change.
 
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelConfig } from './config.ts';
 import { writeDecoderGraph } from './decoder-graph.ts';
@@ -11,6 +11,10 @@ import { openWeights, WEIGHT_FILES } from './weights.ts';
 
 /** Raise with every change of the graphs or of quantisation: cached graphs of other versions are built anew. */
 const BUILDER_VERSION = 1;
+
+/** Folders of builds under way; what a killed process left is removed once nothing was written in it for so long. */
+const BUILDING_PREFIX = '.building-';
+const STALE_BUILD_MS = 60 * 60_000;
 
 /** int8 is the default on CPUs: as accurate as float32 and several times as fast. */
 export type Precision = 'int8' | 'float32';
@@ -42,9 +46,12 @@ export async function buildGraphs(options: BuildOptions): Promise<GraphFiles> {
 
   options.onMessage?.(`Building the ${precision} graphs of ${config.name}; this is done once.`);
   await mkdir(graphsDir, { recursive: true });
-  const building = await mkdtemp(join(graphsDir, '.building-'));
+  await removeStaleBuilds(graphsDir);
   const weights = await openWeights(modelDir);
+  const building = join(graphsDir, `${BUILDING_PREFIX}${randomUUID()}`);
   try {
+    // mkdtemp would keep other users out of the finished folder for good.
+    await mkdir(building);
     writeEncoderGraph(join(building, 'encoder.onnx'), weights, config, precision === 'int8' ? 'rows' : 'float32');
     writeDecoderGraph(join(building, 'decoder.onnx'), weights, config, precision === 'int8' ? 'blocks' : 'float32');
     await rename(building, dir);
@@ -56,6 +63,21 @@ export async function buildGraphs(options: BuildOptions): Promise<GraphFiles> {
     await rm(building, { recursive: true, force: true });
   }
   return files;
+}
+
+/** A living build writes all the time: its newest file is young. */
+async function removeStaleBuilds(graphsDir: string): Promise<void> {
+  for (const entry of await readdir(graphsDir)) {
+    if (!entry.startsWith(BUILDING_PREFIX)) continue;
+    const folder = join(graphsDir, entry);
+    try {
+      const files = [folder, ...(await readdir(folder)).map((file) => join(folder, file))];
+      const times = await Promise.all(files.map(async (file) => (await stat(file)).mtimeMs));
+      if (Date.now() - Math.max(...times) > STALE_BUILD_MS) await rm(folder, { recursive: true, force: true });
+    } catch {
+      // it was just finished or removed by its owner, or belongs to another user: not ours to clean
+    }
+  }
 }
 
 /** Changes with the builder, the configuration and the weights; weights are known by size and time, hashing them would slow every start. */

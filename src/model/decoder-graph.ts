@@ -3,7 +3,7 @@
 import type { ModelConfig } from './config.ts';
 import { alignmentHeadsOf } from './encoder-graph.ts';
 import { blockMatMul, feedForward, type LayerContext, type LinearForm, layerNorm, linear, splitHeads } from './graph-layers.ts';
-import { OnnxGraph } from './onnx-graph.ts';
+import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
 import { BLOCK_SIZE, quantiseBlocks } from './quantise.ts';
 import type { Weights } from './weights.ts';
 
@@ -26,7 +26,10 @@ import type { Weights } from './weights.ts';
  * - `present_k_L`, `present_v_L` [R, heads, P + N, headDim].
  */
 export function writeDecoderGraph(path: string, weights: Weights, config: ModelConfig, form: LinearForm): void {
-  const graph = new OnnxGraph('whisper-decoder', path);
+  writeGraph('whisper-decoder', path, (graph) => buildDecoder(graph, weights, config, form));
+}
+
+function buildDecoder(graph: OnnxGraph, weights: Weights, config: ModelConfig, form: LinearForm): void {
   const context: LayerContext = { graph, weights, form, heads: config.heads };
   const tokens = graph.input('tokens', 'int64', ['R', 'N']);
   const positions = graph.input('positions', 'int64', ['R', 'N']);
@@ -57,7 +60,6 @@ export function writeDecoderGraph(path: string, weights: Weights, config: ModelC
   graph.ops('TopK', [logProbabilities, graph.input('k', 'int64', [1])], ['top_values', 'top_tokens'], { axis: -1, largest: 1, sorted: 1 });
   graph.output('top_values', 'float32', ['R', 'M', 'K']);
   graph.output('top_tokens', 'int64', ['R', 'M', 'K']);
-  graph.save();
 }
 
 function selfAttention(context: LayerContext, x: string, layer: number, config: ModelConfig): string {

@@ -3,7 +3,7 @@
 import type { ModelConfig } from './config.ts';
 import { feedForward, type LayerContext, type LinearForm, layerNorm, linear, splitHeads } from './graph-layers.ts';
 import { FFT_SIZE, FREQUENCY_BINS, fourierBasis, HOP, melFilters } from './mel-filters.ts';
-import { OnnxGraph } from './onnx-graph.ts';
+import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
 import type { Weights } from './weights.ts';
 
 /**
@@ -16,7 +16,10 @@ import type { Weights } from './weights.ts';
  * - `encoded` [batch, S, width] and `mel` [batch, melBins, 2 S], to compare with other implementations (`whisper/model.py`).
  */
 export function writeEncoderGraph(path: string, weights: Weights, config: ModelConfig, form: LinearForm): void {
-  const graph = new OnnxGraph('whisper-encoder', path);
+  writeGraph('whisper-encoder', path, (graph) => buildEncoder(graph, weights, config, form));
+}
+
+function buildEncoder(graph: OnnxGraph, weights: Weights, config: ModelConfig, form: LinearForm): void {
   const context: LayerContext = { graph, weights, form, heads: config.heads };
   const mel = logMel(graph, graph.input('pcm', 'float32', ['batch', 'samples']), config.melBins);
   graph.output(mel, 'float32', ['batch', config.melBins, 'frames']);
@@ -37,7 +40,6 @@ export function writeEncoderGraph(path: string, weights: Weights, config: ModelC
   graph.output('encoded', 'float32', ['batch', 'positions', config.width]);
 
   for (let layer = 0; layer < config.decoderLayers; layer++) crossAttentionOutputs(context, x, layer, config);
-  graph.save();
 }
 
 function encoderLayer(context: LayerContext, x: string, prefix: string): string {

@@ -155,6 +155,18 @@ export class OnnxGraph {
   }
 }
 
+/** Writes a graph to `path` and `path.data`; where `build` throws, the data file is closed and no .onnx file appears. */
+export function writeGraph(name: string, path: string, build: (graph: OnnxGraph) => void): void {
+  const graph = new OnnxGraph(name, path);
+  try {
+    build(graph);
+  } catch (error) {
+    graph.abandon();
+    throw error;
+  }
+  graph.save();
+}
+
 function valueInfo(name: string, type: ElementType, shape: readonly Dimension[]): MessageInitShape<typeof ValueInfoProtoSchema> {
   const dim = shape.map((d) =>
     typeof d === 'number' ? { value: { case: 'dimValue' as const, value: BigInt(d) } } : { value: { case: 'dimParam' as const, value: d } },
