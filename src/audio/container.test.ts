@@ -96,6 +96,31 @@ for (const format of FORMATS) {
   });
 }
 
+test('the length that a container claims is told before its audio, where it claims one', async () => {
+  const told = async (format: Format): Promise<number[]> => {
+    const sampleRate = format.sampleRate ?? 16_000;
+    const seconds: number[] = [];
+    const blocks = decodeContainer(pieces(await encodeAudio({ ...format, planes: [sweep(sampleRate)] })), {
+      onDuration: (value) => seconds.push(value),
+    });
+    await blocks.next();
+    await blocks.return();
+    return seconds;
+  };
+  for (const [container, encoder] of [
+    ['wav', 'pcm_s16le'],
+    ['flac', 'flac'],
+    ['ogg', 'libopus'],
+    ['mp3', 'libmp3lame'],
+    ['mp4', 'aac'],
+    ['matroska', 'flac'],
+  ] as const) {
+    const [seconds = 0] = await told({ container, encoder, sampleRate: 48_000 });
+    assert.ok(Math.abs(seconds - SECONDS) < 0.1, `${container}: ${seconds}`);
+  }
+  assert.deepEqual(await told({ container: 'webm', encoder: 'libopus', sampleRate: 48_000, options: { live: '1' } }), []);
+});
+
 test('stereo in antiphase is heard', async () => {
   const left = sweep(16_000);
   const bytes = await encodeAudio({ container: 'wav', encoder: 'pcm_s16le', planes: [left, left.map((sample) => -sample)] });

@@ -31,6 +31,8 @@ export interface ContainerOptions {
   readonly maxSpoolBytes?: number;
   /** Where temporary files go. @default the system's folder for them */
   readonly spoolFolder?: string;
+  /** Told before the first block how long the container claims to be, if it says so; a damaged one may be wrong. */
+  readonly onDuration?: (seconds: number) => void;
 }
 
 /**
@@ -93,6 +95,7 @@ async function* decodeSource(bytes: ByteSource, format: string | null, options: 
     packet.alloc();
     await demuxer.open(bytes, format, options.live ?? false);
     decoder = new FrameDecoder(demuxer.openDecoder());
+    if (demuxer.durationSeconds !== null) options.onDuration?.(demuxer.durationSeconds);
     for (let more = true; more; ) {
       reading = demuxer.read(packet);
       if (options.live && (await starvedBefore(reading, bytes))) {

@@ -49,6 +49,14 @@ export class Demuxer {
     for (const stream of context.streams) if (stream.index !== this.#stream.index) stream.discard = AVDISCARD_ALL;
   }
 
+  /** Of the audio track, from the container's header; null where that does not tell. */
+  get durationSeconds(): number | null {
+    if (this.#stream === null) return null;
+    const { num, den } = this.#stream.timeBase;
+    const seconds = this.#stream.duration > 0n ? (Number(this.#stream.duration) * num) / den : Number(this.#context.duration) / 1e6;
+    return seconds > 0 ? seconds : null;
+  }
+
   /** A decoder of the audio track, opened. @throws WhisperError `undecodable_audio` */
   openDecoder(): CodecContext {
     const stream = this.#stream;

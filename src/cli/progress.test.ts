@@ -34,10 +34,13 @@ test('on a terminal: a bar for each file, and messages on lines of their own', (
   progress.download({ file: 'other.whl', receivedBytes: 10_000_000, totalBytes: 10_000_000 });
   progress.stop();
   progress.stop();
+  progress.audio('stream', 65, undefined);
+  progress.stop();
   const text = written();
   assert.match(text, /model\.bin \[.*\] 50% 5\.0 MB of 10\.0 MB/);
   assert.match(text, /\ngoing on to PyPI\n/);
   assert.match(text, /other\.whl \[.*\] 100%/);
+  assert.match(text, /stream 1:05/, 'of unknown length: no bar');
 });
 
 test('quiet: nothing at all', () => {

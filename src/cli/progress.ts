@@ -61,14 +61,14 @@ function barTracker(stream: ProgressStream): Tracker {
   };
   return {
     show(label, done, total, format) {
-      const payload = { label, doneText: format(done), totalText: total === undefined ? '?' : format(total) };
+      const payload = { label, doneText: format(done), totalText: total === undefined ? '' : format(total) };
       if (shown !== label) {
         stop();
         shown = label;
         // its own signal handlers would keep the process from ending on SIGINT and SIGTERM
         bar = new SingleBar({
           stream,
-          format: '{label} [{bar}] {percentage}% {doneText} of {totalText}',
+          format: total === undefined ? '{label} {doneText}' : '{label} [{bar}] {percentage}% {doneText} of {totalText}',
           hideCursor: true,
           gracefulExit: false,
           barsize: 30,

@@ -5,7 +5,6 @@ import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { decodeContainer } from '../audio/container.ts';
 import { toWhisperError, WhisperError } from '../core/errors.ts';
-import { SAMPLE_RATE } from '../core/units.ts';
 import type { Task } from '../engine/transcriber.ts';
 import type { Transcript } from '../protocol/rest.ts';
 import { formatSrt, formatText, formatVtt } from '../protocol/subtitles.ts';
@@ -72,19 +71,15 @@ async function transcribeFile(
   progress: ProgressDisplay,
   signal: AbortSignal,
 ): Promise<Transcript> {
-  const decode = (): AsyncGenerator<Float32Array> => decodeContainer(file === STDIN ? process.stdin : createReadStream(file), { signal });
   const { language = null, prompt, task, wordTimestamps } = options;
-  // decoding alone takes some thousandths of the whole work, and a bar without an end tells little
-  const totalSeconds = file === STDIN ? undefined : await audioSeconds(decode());
+  let totalSeconds: number | undefined;
+  const onDuration = (seconds: number): void => {
+    totalSeconds = seconds;
+  };
+  const pcm = decodeContainer(file === STDIN ? process.stdin : createReadStream(file), { signal, onDuration });
   const shown = file === STDIN ? 'standard input' : basename(file);
   const onProgress = (doneSeconds: number): void => progress.audio(shown, doneSeconds, totalSeconds);
-  return transcribeAudio(engine, decode(), { language, task, prompt, wordTimestamps, signal, onProgress });
-}
-
-async function audioSeconds(pcm: AsyncIterable<Float32Array>): Promise<number> {
-  let sampleCount = 0;
-  for await (const block of pcm) sampleCount += block.length;
-  return sampleCount / SAMPLE_RATE;
+  return transcribeAudio(engine, pcm, { language, task, prompt, wordTimestamps, signal, onProgress });
 }
 
 /** A killed process leaves no half transcript under the name of a whole one. */
