@@ -75,11 +75,12 @@ export async function streamAudio(
   if (open()) socket.send(JSON.stringify({ type: 'end' }));
   const closeCode = await closed;
   options.signal?.removeEventListener('abort', abort);
+  const isUnspaced = (language: string): boolean => options.config?.task !== 'translate' && UNSPACED.includes(language);
   const finals = messages.filter((message) => message.type === 'transcript' && message.is_final) as FinalTranscript[];
   return {
     messages,
     finals,
-    text: finals.reduce((text, final) => text + (text === '' || UNSPACED.includes(final.language) ? '' : ' ') + final.text, ''),
+    text: finals.reduce((text, final) => text + (text === '' || isUnspaced(final.language) ? '' : ' ') + final.text, ''),
     words: finals.flatMap((final) => final.words ?? []),
     closeCode,
     wallSeconds: (performance.now() - startMs) / 1000,
