@@ -8,7 +8,7 @@ import type { Task } from './transcriber.ts';
 
 /** Tuned on speech that is not the benchmark's; `whisper/transcribe.py` names and defaults where it has them. */
 export interface DecodingRules {
-  /** Seconds of silence after the audio: Whisper loops when speech reaches the window's very end. @default 2 */
+  /** Seconds of silence after the audio: Whisper loops when speech reaches the window's very end. @default 3 */
   readonly marginSeconds: number;
   /** A text that deflates better than this repeats itself. @default 2.4 */
   readonly compressionRatioThreshold: number;
@@ -16,7 +16,7 @@ export interface DecodingRules {
   readonly logProbabilityThreshold: number;
   /** Nothing was said where `<|nospeech|>` is likelier than this and the text fails logProbabilityThreshold. @default 0.6 */
   readonly noSpeechThreshold: number;
-  /** Greedy results with a mean log-probability below this are searched again with beams. -Infinity never, 0 always. @default -0.5 */
+  /** Greedy results with a mean log-probability below this are searched again with beams. -Infinity never, 0 always. @default -0.2 */
   readonly beamThreshold: number;
   /** Hypotheses of the beam search. @default 5 */
   readonly beams: number;
@@ -25,11 +25,11 @@ export interface DecodingRules {
 }
 
 export const DEFAULT_RULES: DecodingRules = {
-  marginSeconds: 2,
+  marginSeconds: 3,
   compressionRatioThreshold: 2.4,
   logProbabilityThreshold: -1,
   noSpeechThreshold: 0.6,
-  beamThreshold: -0.5,
+  beamThreshold: -0.2,
   beams: 5,
   temperatures: [0.2, 0.4, 0.6, 0.8, 1],
 };

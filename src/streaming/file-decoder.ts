@@ -13,6 +13,8 @@ export const FILE_LEFT_SAMPLES = 8 * SAMPLE_RATE;
 export const FILE_HELD_SAMPLES = 4 * SAMPLE_RATE;
 /** Words that end this close to a hard end are left to the successor. */
 const FILE_OVERLAP_SAMPLES = SAMPLE_RATE;
+/** Doubtful words this close to a hard end as well. */
+const FILE_DOUBT_SAMPLES = 3 * SAMPLE_RATE;
 
 export interface FileDecoderOptions {
   readonly language: LanguageLock;
@@ -65,7 +67,12 @@ export class FileDecoder {
     });
     language.observe(result);
     const words = placeWords(result, span, anchors.last);
-    const rules = { overlapSamples: FILE_OVERLAP_SAMPLES, regionLimitSamples: FILE_HELD_SAMPLES, nextEnd: () => end };
+    const rules = {
+      overlapSamples: FILE_OVERLAP_SAMPLES,
+      doubtSamples: FILE_DOUBT_SAMPLES,
+      regionLimitSamples: FILE_HELD_SAMPLES,
+      nextEnd: () => end,
+    };
     const commit = window.endsClean ? commitAll(words, span) : commitWords(words, span, rules);
     anchors.commit(commit.kept, commit.committedUntil);
     return { kept: commit.kept, committedUntil: commit.committedUntil, anchors };

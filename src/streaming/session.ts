@@ -20,7 +20,7 @@
 import { SAMPLE_RATE } from '../core/units.ts';
 import type { TranscribeRequest, TranscribeResult } from '../engine/transcriber.ts';
 import { Anchors } from './anchors.ts';
-import { type Commit, commitAll, commitWords, placeWords, type TimedWord } from './commit.ts';
+import { type Commit, commitAll, commitWords, doubtSamples, placeWords, type TimedWord } from './commit.ts';
 import { EventWriter } from './event-writer.ts';
 import { LanguageLock } from './language-lock.ts';
 import { SampleBuffer } from './sample-buffer.ts';
@@ -161,6 +161,7 @@ export class Session {
       ? commitAll(words, window)
       : commitWords(words, window, {
           overlapSamples: this.#options.overlapSamples,
+          doubtSamples: doubtSamples(this.#options.chunkSamples),
           regionLimitSamples: Math.min(this.#options.chunkSamples + PATIENCE_SAMPLES, WINDOW_LIMIT_SAMPLES),
           nextEnd: (committedUntil) => this.#nextEnd(window.end, committedUntil),
         });
