@@ -53,7 +53,7 @@ function standardiseColumns(head: Float32Array, rows: number, stride: number, fr
 }
 
 /** Sliding median of MEDIAN_WIDTH values; the ends are mirrored. Keeps a sorted window: one value leaves and one enters a step. */
-function medianFilter(values: Float32Array, out: Float32Array): void {
+export function medianFilter(values: Float32Array, out: Float32Array): void {
   const n = values.length;
   const half = MEDIAN_WIDTH >> 1;
   if (n <= half) {
@@ -88,7 +88,7 @@ const NEXT_ROW = 1;
 const NEXT_FRAME = 2;
 
 /** The cheapest monotone path through cost [rows, frames]; returns where it enters each row. */
-function warp(cost: Float32Array, rows: number, frames: number): Int32Array {
+export function warp(cost: Float32Array, rows: number, frames: number): Int32Array {
   const trace = new Uint8Array((rows + 1) * (frames + 1)).fill(NEXT_FRAME, 0, frames + 1);
   let above = new Float32Array(frames + 1).fill(Infinity);
   above[0] = 0;

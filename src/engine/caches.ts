@@ -24,7 +24,7 @@ interface Slot {
 const sizeOf = (slot: Slot, positions: number): number => slot.dims.reduce<number>((a, d) => a * (d ?? positions), 1);
 
 function ensure(slot: Slot, elements: number): void {
-  if (slot.data.length < elements) slot.data = new Float32Array(Math.ceil(elements * 1.25));
+  if (slot.data.length < elements) slot.data = new Float32Array(elements);
 }
 
 /**
@@ -85,9 +85,8 @@ export class CrossCache {
     this.frames[w] = source.frames[0] as number;
   }
 
-  /** A cache of its own with a copy of window `w`, to decode it once more without encoding it again. */
-  clone(w: number): CrossCache {
-    const copy = new CrossCache(this.#shape);
+  /** A copy of window `w` alone, to decode it once more without encoding it again; into `copy`, whose own content is lost. */
+  clone(w: number, copy = new CrossCache(this.#shape)): CrossCache {
     copy.reset(1, this.positions);
     copy.frames[0] = this.frames[w] as number;
     copy.#slots.forEach((slot, i) => {

@@ -4,7 +4,9 @@ import type { TranscribeRequest, TranscribeResult } from './transcriber.ts';
 
 export type EngineMessage =
   | { readonly kind: 'transcribe'; readonly id: number; readonly request: TranscribeRequest }
-  | { readonly kind: 'cancel'; readonly id: number };
+  | { readonly kind: 'cancel'; readonly id: number }
+  /** Give up what waits, finish the pass that runs, end the thread. */
+  | { readonly kind: 'close' };
 
 export type EngineReply =
   | { readonly kind: 'ready'; readonly languages: readonly string[] }

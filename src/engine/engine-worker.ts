@@ -29,6 +29,11 @@ const engine = new Engine(session, tokenizer, { rules: data.rules, maxBatch: dat
 const cancels = new Map<number, () => void>();
 
 port.on('message', (message: EngineMessage) => {
+  if (message.kind === 'close') {
+    // The thread ends by having nothing left to wait for: ended from outside in the middle of a pass, it would take the process along.
+    void engine.close().finally(() => port.close());
+    return;
+  }
   if (message.kind === 'cancel') {
     cancels.get(message.id)?.();
     cancels.delete(message.id);

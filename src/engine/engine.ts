@@ -64,7 +64,10 @@ export class Engine {
   readonly #cross: CrossCache;
   readonly #self: SelfCache;
   #queue: Work[] = [];
-  #running = false;
+  /** The loop that takes batches from the queue, while there is one. */
+  #running: Promise<void> | null = null;
+  /** Caches of windows that were decoded again, for the next such window. */
+  readonly #spare: CrossCache[] = [];
 
   constructor(session: ModelSession, tokenizer: Tokenizer, options: EngineOptions) {
     this.#session = session;
@@ -93,7 +96,7 @@ export class Engine {
       };
       this.#queue.push(work);
     });
-    void this.#drain();
+    this.#running ??= this.#drain();
     return {
       result,
       cancel: () => {
@@ -104,9 +107,15 @@ export class Engine {
     };
   }
 
+  /** Gives up what waits and resolves when nothing runs any more. */
+  async close(): Promise<void> {
+    for (const work of this.#queue) work.cancelled = true;
+    this.#queue = [];
+    await this.#running;
+    await this.#session.close();
+  }
+
   async #drain(): Promise<void> {
-    if (this.#running) return;
-    this.#running = true;
     while (this.#queue.length > 0) {
       const batch = this.#takeBatch();
       try {
@@ -115,7 +124,7 @@ export class Engine {
         for (const work of batch) work.reject(error);
       }
     }
-    this.#running = false;
+    this.#running = null;
   }
 
   /** The most urgent window and those that can share its passes: the same number of beams. */
@@ -150,6 +159,7 @@ export class Engine {
     for (const [w, work] of batch.entries()) {
       if (work.encoded) {
         this.#cross.copyFrom(w, work.encoded);
+        this.#spare.push(work.encoded);
         work.encoded = null;
       } else {
         await this.#session.encode(windows[w] as Float32Array, this.#cross, w);
@@ -224,7 +234,7 @@ export class Engine {
       work.resolve(this.#result(work, verdict === 'no-speech' ? null : work.best));
       return;
     }
-    if (next.withPrefix === work.attempt.withPrefix && next.fullPad === work.attempt.fullPad) work.encoded = this.#cross.clone(place);
+    if (next.withPrefix === work.attempt.withPrefix && next.fullPad === work.attempt.fullPad) work.encoded = this.#cross.clone(place, this.#spare.pop());
     work.attempt = next;
     this.#queue.unshift(work);
   }

@@ -57,6 +57,7 @@ class LocalTranscriber implements Transcriber {
   /** Why no more requests are taken. */
   #refusal: WhisperError | null = null;
   #closing: Promise<void> | null = null;
+  #hasExited = false;
   #onIdle: (() => void) | null = null;
 
   constructor(worker: Worker, info: ModelInfo, maxQueue: number) {
@@ -65,7 +66,10 @@ class LocalTranscriber implements Transcriber {
     this.#maxQueue = maxQueue;
     worker.on('message', (reply: EngineReply) => this.#settle(reply));
     worker.on('error', (cause) => this.#fail(engineFailed(cause)));
-    worker.on('exit', () => this.#fail(new WhisperError('internal', "The engine's thread ended.")));
+    worker.on('exit', () => {
+      this.#hasExited = true;
+      this.#fail(new WhisperError('internal', "The engine's thread ended."));
+    });
     // The process may end while the engine idles; pending requests hold it by their promises' owners.
     worker.unref();
   }
@@ -104,7 +108,11 @@ class LocalTranscriber implements Transcriber {
         this.#onIdle = resolve;
       });
     }
-    await this.#worker.terminate();
+    if (this.#hasExited) return;
+    const exited = once(this.#worker, 'exit');
+    this.#worker.ref();
+    this.#post({ kind: 'close' });
+    await exited;
   }
 
   #post(message: EngineMessage, transfer: ArrayBuffer[] = []): void {
