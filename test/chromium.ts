@@ -18,7 +18,9 @@ const FIXED_PATHS = [
 ];
 
 /** The npm package unpacks itself into the temporary folder; this is where its binary is kept instead. */
-const packagedFolder = fileURLToPath(new URL('../.cache/chromium-141.0.0', import.meta.url));
+const packagedFolder = fileURLToPath(new URL('../.cache/chromium-141.0.0-libraries', import.meta.url));
+/** Network security libraries that a small machine lacks; used only where the binary does not start without. */
+const packagedLibraries = join(packagedFolder, 'al2023', 'lib');
 const cacheFolder = fileURLToPath(new URL('../.cache', import.meta.url));
 const UNPACK_TIMEOUT_MS = 2 * 60_000;
 const INSTALL_TIMEOUT_MS = 10 * 60_000;
@@ -27,6 +29,7 @@ const INSTALL_TIMEOUT_MS = 10 * 60_000;
 export interface ChromiumLaunch {
   readonly executablePath: string;
   readonly args: string[];
+  readonly env: Record<string, string>;
 }
 
 export interface ChromiumOptions {
@@ -36,39 +39,46 @@ export interface ChromiumOptions {
   readonly sources?: ReadonlyArray<keyof typeof SOURCES>;
 }
 
+type Found = Pick<ChromiumLaunch, 'executablePath' | 'env'>;
+
 /** Whether the file is there and starts; a package's binary may lack a system library. */
-async function starts(executablePath: string, signal?: AbortSignal): Promise<boolean> {
+async function starts({ executablePath, env }: Found, signal?: AbortSignal): Promise<boolean> {
   if (!existsSync(executablePath)) return false;
-  const options = { timeout: 60_000, ...(signal === undefined ? {} : { signal }) };
+  const options = { timeout: 60_000, env, ...(signal === undefined ? {} : { signal }) };
   return execute(executablePath, ['--version', '--no-sandbox'], options).then(
     () => true,
     () => false,
   );
 }
 
-async function firstThatStarts(paths: readonly string[], signal?: AbortSignal): Promise<string | null> {
-  for (const path of paths) if (await starts(path, signal)) return path;
+async function firstThatStarts(candidates: readonly Found[], signal?: AbortSignal): Promise<Found | null> {
+  for (const found of candidates) if (await starts(found, signal)) return found;
   return null;
 }
 
-async function unpackPackage(signal?: AbortSignal): Promise<string | null> {
-  const executablePath = join(packagedFolder, 'chromium');
-  if (await starts(executablePath, signal)) return executablePath;
+const asInstalled = (executablePath: string): Found => ({ executablePath, env: { ...process.env } as Record<string, string> });
+
+async function unpackPackage(signal?: AbortSignal): Promise<Found | null> {
+  const plain = asInstalled(join(packagedFolder, 'chromium'));
+  const candidates = [plain, { ...plain, env: { ...plain.env, LD_LIBRARY_PATH: packagedLibraries } }];
+  const unpacked = await firstThatStarts(candidates, signal);
+  if (unpacked !== null) return unpacked;
   await mkdir(cacheFolder, { recursive: true });
   const work = await mkdtemp(join(cacheFolder, 'chromium-'));
   const source = "const { default: chromium } = await import('@sparticuz/chromium'); await chromium.executablePath();";
-  // In a process of its own, for TMPDIR is where the package unpacks to; a rename then makes the folder appear whole.
+  // In a process of its own, for TMPDIR is where the package unpacks to; a rename then makes the folder appear whole. The package
+  // unpacks its libraries only where it believes to be in a cloud function.
   await execute(process.execPath, ['--input-type=module', '-e', source], {
     cwd: fileURLToPath(new URL('..', import.meta.url)),
-    env: { ...process.env, TMPDIR: work },
+    env: { ...process.env, TMPDIR: work, AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs22.x' },
     timeout: UNPACK_TIMEOUT_MS,
     ...(signal === undefined ? {} : { signal }),
   });
   await rename(work, packagedFolder).catch(() => rm(work, { recursive: true, force: true }));
-  return (await starts(executablePath, signal)) ? executablePath : null;
+  return firstThatStarts(candidates, signal);
 }
 
-async function installFromDebian(signal?: AbortSignal): Promise<string | null> {
+async function installFromDebian(signal?: AbortSignal): Promise<Found | null> {
   if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) return null;
   const options = {
     timeout: INSTALL_TIMEOUT_MS,
@@ -78,14 +88,15 @@ async function installFromDebian(signal?: AbortSignal): Promise<string | null> {
   };
   await execute('apt-get', ['update'], options);
   await execute('apt-get', ['install', '-y', '--no-install-recommends', 'chromium'], options);
-  return (await starts('/usr/bin/chromium', signal)) ? '/usr/bin/chromium' : null;
+  return firstThatStarts([asInstalled('/usr/bin/chromium')], signal);
 }
 
 const SOURCES = {
-  environment: async (): Promise<string | null> => process.env.CHROMIUM_PATH ?? null,
-  installed: (signal?: AbortSignal): Promise<string | null> => {
+  environment: async (): Promise<Found | null> => (process.env.CHROMIUM_PATH ? asInstalled(process.env.CHROMIUM_PATH) : null),
+  installed: (signal?: AbortSignal): Promise<Found | null> => {
     const folders = (process.env.PATH ?? '').split(delimiter);
-    return firstThatStarts([...folders.flatMap((folder) => NAMES.map((name) => join(folder, name))), ...FIXED_PATHS], signal);
+    const paths = [...folders.flatMap((folder) => NAMES.map((name) => join(folder, name))), ...FIXED_PATHS];
+    return firstThatStarts(paths.map(asInstalled), signal);
   },
   package: unpackPackage,
   debian: installFromDebian,
@@ -97,8 +108,8 @@ export async function findChromium(options: ChromiumOptions = {}, signal?: Abort
   const failures: string[] = [];
   for (const source of sources) {
     try {
-      const executablePath = await SOURCES[source](signal);
-      if (executablePath !== null) return { executablePath, args: launchArguments(options.microphoneFile) };
+      const found = await SOURCES[source](signal);
+      if (found !== null) return { ...found, args: launchArguments(options.microphoneFile) };
       failures.push(`${source}: none`);
     } catch (error) {
       failures.push(`${source}: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`);
