@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
 import { WhisperError } from '../core/errors.ts';
+import type { ModelConfig } from '../model/config.ts';
 import type { EngineMessage, EngineReply } from './engine-messages.ts';
 import type { EngineWorkerData } from './engine-worker.ts';
 import { spawnWorker } from './spawn-worker.ts';
@@ -22,9 +23,16 @@ export interface LocalTranscriberOptions extends EngineWorkerData {
 /** Resolves when the model is loaded. */
 export async function createLocalTranscriber(options: LocalTranscriberOptions): Promise<Transcriber> {
   const { maxQueue, ...workerData } = options;
-  const worker = spawnWorker('engine-worker', workerData);
+  return connectTranscriber(spawnWorker('engine-worker', workerData), options.config, maxQueue);
+}
+
+/** The same on a thread that was started elsewhere and speaks as `engine-worker` does. */
+export async function connectTranscriber(
+  worker: Worker,
+  { name, multilingual }: Pick<ModelConfig, 'name' | 'multilingual'>,
+  maxQueue: number,
+): Promise<Transcriber> {
   const languages = await whenReady(worker);
-  const { name, multilingual } = options.config;
   return new LocalTranscriber(worker, { name, multilingual, languages: multilingual ? languages : ['en'] }, maxQueue);
 }
 
