@@ -1,6 +1,7 @@
 // Synthetic speech for tests of the streaming layer: every word is written into the sample values, so that a fake transcriber
 // can read which words a window holds, whole or cut, without a model.
 
+import { WhisperError } from '../src/core/errors.ts';
 import type { SpeechDetector, TranscribeRequest, TranscribeResult, Transcriber, Word } from '../src/engine/transcriber.ts';
 
 export interface SpokenWord {
@@ -87,16 +88,31 @@ export function createScriptedTranscriber(
   flaws: Flaws & { readonly before?: (request: TranscribeRequest, signal?: AbortSignal) => Promise<void> | void } = {},
 ): Transcriber & { readonly requests: TranscribeRequest[] } {
   const requests: TranscribeRequest[] = [];
+  const running = new Set<Promise<TranscribeResult>>();
+  let closed = false;
+  const answer = async (request: TranscribeRequest, signal?: AbortSignal): Promise<TranscribeResult> => {
+    if (closed) throw new WhisperError('going_away', 'The script is closed.');
+    requests.push(request);
+    await flaws.before?.(request, signal);
+    if (signal?.aborted) throw new WhisperError('cancelled', 'The request was cancelled.');
+    return hear(words, request, flaws);
+  };
   return {
     requests,
     info: { name: 'scripted', multilingual: true, languages: ['en', 'de'] },
     async transcribe(request, signal) {
-      requests.push(request);
-      await flaws.before?.(request, signal);
-      signal?.throwIfAborted();
-      return hear(words, request, flaws);
+      const answered = answer(request, signal);
+      running.add(answered);
+      try {
+        return await answered;
+      } finally {
+        running.delete(answered);
+      }
     },
-    async close() {},
+    async close() {
+      closed = true;
+      await Promise.allSettled(running);
+    },
   };
 }
 
