@@ -7,6 +7,7 @@ import { WebSocket } from 'ws';
 import type { TranscribeRequest, Transcriber } from '../src/engine/transcriber.ts';
 import type { ServerMessage } from '../src/protocol/stream-messages.ts';
 import { createServer, type RunningServer, type ServerOptions } from '../src/server/server.ts';
+import type { Sleep } from '../src/streaming/retry.ts';
 import { createScriptedTranscriber, layOut, type SpokenWord, synthesize } from './scripted-speech.ts';
 
 export interface TestServer {
@@ -27,14 +28,17 @@ export interface TestServerOptions extends Partial<ServerOptions> {
   readonly words?: readonly SpokenWord[];
   /** How the transcriber deviates from the script, and what it awaits before each answer. */
   readonly flaws?: Parameters<typeof createScriptedTranscriber>[1];
+  /** See EngineParts. */
+  readonly sleep?: Sleep;
 }
 
-export async function startTestServer({ words = SPOKEN, flaws = {}, ...options }: TestServerOptions = {}): Promise<TestServer> {
+export async function startTestServer({ words = SPOKEN, flaws = {}, sleep, ...options }: TestServerOptions = {}): Promise<TestServer> {
   const registry = new Registry();
   const transcriber = createScriptedTranscriber(words, flaws);
   const logLines: string[] = [];
   const log = { level: 'info', stream: { write: (line: string) => void logLines.push(line) } };
-  const server = await createServer({ engine: { transcriber, speechDetector: null }, registry, port: 0, log, ...options });
+  const engine = { transcriber, speechDetector: null, ...(sleep && { sleep }) };
+  const server = await createServer({ engine, registry, port: 0, log, ...options });
   return {
     server,
     url: `http://127.0.0.1:${server.port}`,

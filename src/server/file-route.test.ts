@@ -179,6 +179,7 @@ test('files beyond the limit are refused with Retry-After, and a slow one times 
 
 test('a failing engine is an internal error without details', async () => {
   const server = await start({
+    sleep: async () => undefined,
     flaws: {
       before: () => {
         throw new TypeError('secret detail');

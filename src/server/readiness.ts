@@ -2,11 +2,14 @@
 
 import { WhisperError } from '../core/errors.ts';
 import type { SpeechDetector, Transcriber } from '../engine/transcriber.ts';
+import type { Sleep } from '../streaming/retry.ts';
 
 /** What transcribes; closed by whoever made it. */
 export interface EngineParts {
   readonly transcriber: Transcriber;
   readonly speechDetector: SpeechDetector | null;
+  /** Waits before work that failed is tried again. @default a timer */
+  readonly sleep?: Sleep;
 }
 
 export interface Readiness {

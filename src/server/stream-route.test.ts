@@ -198,6 +198,7 @@ test('containers beyond the decoders that the server has are refused', async () 
 
 test('a failing engine ends its stream with internal and tells nothing of itself', async () => {
   const server = await start({
+    sleep: async () => undefined,
     flaws: {
       before: () => {
         throw new TypeError('secret detail');
