@@ -11,9 +11,15 @@ const CLOCK_TICKS_PER_SECOND = 100;
 const PAGE_BYTES = 4096;
 const POLL_MS = 25;
 
+const ENTRIES = {
+  compiled: ['dist/cli/launch.cjs'],
+  sources: ['--import', 'tsx', 'src/cli/main.ts'],
+  start: ['scripts/start.cjs'],
+} as const;
+
 export interface ServerProcessOptions {
-  /** `compiled` runs dist/, `sources` runs src/ through tsx. @default 'sources' */
-  readonly entry?: 'compiled' | 'sources';
+  /** `compiled` runs dist/, `sources` runs src/ through tsx, `start` builds and runs dist/ as `npm start` does. @default 'sources' */
+  readonly entry?: keyof typeof ENTRIES;
   /** Arguments after `serve --host 127.0.0.1 --port 0`. @default [] */
   readonly args?: readonly string[];
   /** Added to this process's environment. @default {} */
@@ -73,11 +79,11 @@ export class ServerProcess {
 
   /** Resolves when GET /ready answers 200; rejects with the output's end when the process dies or takes too long. */
   static async start(options: ServerProcessOptions = {}): Promise<ServerProcess> {
-    const main = options.entry === 'compiled' ? ['dist/cli/launch.cjs'] : ['--import', 'tsx', 'src/cli/main.ts'];
-    const child = spawn(process.execPath, [...main, 'serve', '--host', '127.0.0.1', '--port', '0', ...(options.args ?? [])], {
+    const entry = options.entry ?? 'sources';
+    const child = spawn(process.execPath, [...ENTRIES[entry], 'serve', '--host', '127.0.0.1', '--port', '0', ...(options.args ?? [])], {
       cwd: projectRoot,
       // tsx loads ES modules before anything of the project runs: the launcher would come too late.
-      env: { UV_THREADPOOL_SIZE: '64', ...process.env, ...options.environment },
+      env: { ...process.env, ...(entry === 'sources' && { UV_THREADPOOL_SIZE: '64' }), ...options.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const server = new ServerProcess(child);
