@@ -47,6 +47,9 @@ export interface RunningServer {
   close(options?: { readonly deadlineMs?: number }): Promise<void>;
 }
 
+/** Asked every few seconds by whoever watches the service: no news for the log. */
+const POLLED_ROUTES: readonly string[] = ['/health', '/ready', '/metrics'];
+
 /** Answers that are on their way out get this long after the deadline. */
 const GRACE_MS = 500;
 
@@ -142,7 +145,8 @@ function countRequests(app: FastifyInstance, metrics: ServerMetrics): { idle(): 
       const route = request.routeOptions.url ?? 'unknown';
       const status = reply.raw.writableFinished ? reply.statusCode : 499;
       metrics.requestDone(route, status, reply.elapsedTime / 1000);
-      request.log.info({ method: request.method, route, status, ms: Math.round(reply.elapsedTime) }, 'request');
+      const level = POLLED_ROUTES.includes(route) ? 'debug' : 'info';
+      request.log[level]({ method: request.method, route, status, ms: Math.round(reply.elapsedTime) }, 'request');
       running--;
       if (running === 0) onIdle?.();
     });
