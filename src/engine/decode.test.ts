@@ -14,9 +14,10 @@ import { readWav } from '../../test/wav.ts';
 import { writeDecoderGraph } from '../model/decoder-graph.ts';
 import { writeEncoderGraph } from '../model/encoder-graph.ts';
 import { CrossCache, SelfCache } from './caches.ts';
-import { type DecodedText, type DecodeJob, decodeBatch, probabilityOf } from './decode.ts';
+import { type DecodedText, type DecodeJob, decodeBatch } from './decode.ts';
 import { MASKED, ModelSession, SAMPLES_PER_POSITION } from './model-session.ts';
 import { buildMasks, startTokens } from './rules.ts';
+import { probabilityOf } from './sampling.ts';
 
 /** A model without speech in it, in float32: fast, exact, and its texts are as varied as noise. */
 async function toySession(): Promise<ModelSession> {

@@ -2,6 +2,7 @@
 
 import type { CrossCache, SelfCache } from './caches.ts';
 import { MASKED, type ModelSession, type StepOutput } from './model-session.ts';
+import { probabilityOf, sample } from './sampling.ts';
 
 export interface DecodeJob {
   /** Everything the decoder is forced through: previous text, start tokens, forced words. At least the start token. */
@@ -307,33 +308,4 @@ function alignmentRows(
     });
   }
   return { alignment, alignmentRows: rows };
-}
-
-/** softmax(logits)[token] */
-export function probabilityOf(token: number, logits: Float32Array): number {
-  return Math.exp((logits[token] as number) - logSumExp(logits));
-}
-
-function logSumExp(logits: Float32Array): number {
-  let peak = -Infinity;
-  for (let i = 0; i < logits.length; i++) if ((logits[i] as number) > peak) peak = logits[i] as number;
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp((logits[i] as number) - peak);
-  return peak + Math.log(sum);
-}
-
-/** Draws a token from softmax((logits + mask) / temperature); its log-probability is that at temperature 1. */
-function sample(logits: Float32Array, mask: Float32Array, temperature: number, random: number): { token: number; logProbability: number } {
-  const masked = logits.map((logit, i) => logit + (mask[i] as number));
-  const total = logSumExp(masked.map((logit) => logit / temperature));
-  let rest = random;
-  let token = 0;
-  for (let i = 0; i < masked.length; i++) {
-    const probability = Math.exp((masked[i] as number) / temperature - total);
-    if (probability === 0) continue;
-    token = i;
-    rest -= probability;
-    if (rest < 0) break;
-  }
-  return { token, logProbability: (masked[token] as number) - logSumExp(masked) };
 }

@@ -19,6 +19,7 @@ import {
   startTokens,
   tokenLimit,
 } from './rules.ts';
+import { seededRandom } from './sampling.ts';
 import type { Priority, TranscribeRequest, TranscribeResult } from './transcriber.ts';
 import { timedWords } from './words.ts';
 
@@ -298,15 +299,4 @@ function isBetter(a: Quality, b: Quality, rules: DecodingRules): boolean {
   const sound = (q: Quality): boolean => q.ended && q.compressionRatio <= rules.compressionRatioThreshold;
   if (sound(a) !== sound(b)) return sound(a);
   return a.averageLogProbability > b.averageLogProbability;
-}
-
-/** mulberry32: numbers in [0, 1) that are the same on every run. */
-function seededRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
 }
