@@ -6,7 +6,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { MASKED } from './model-session.ts';
 import type { Task } from './transcriber.ts';
 
-/** Tuned on speech that is not the benchmark's; `whisper/transcribe.py` names and defaults where it has them. */
+/** Names and defaults of `whisper/transcribe.py` where it has them; ARCHITECTURE.md tells how the others were chosen. */
 export interface DecodingRules {
   /** Seconds of silence after the audio: Whisper loops when speech reaches the window's very end. @default 3 */
   readonly marginSeconds: number;
