@@ -1,7 +1,7 @@
 // Makes the local Transcriber of a model folder: reads its configuration, builds its graphs where they are missing, loads it.
 
 import { availableParallelism } from 'node:os';
-import { buildGraphs, type Precision } from '../model/build-graphs.ts';
+import type { Precision } from '../model/build-graphs.ts';
 import { readModelConfig } from '../model/config.ts';
 import { createLocalTranscriber } from './local-transcriber.ts';
 import { DEFAULT_RULES, type DecodingRules } from './rules.ts';
@@ -34,16 +34,16 @@ export async function createTranscriber(options: TranscriberOptions): Promise<Tr
   const { modelDir, graphsDir, precision = 'int8', onMessage } = options;
   const read = await readModelConfig(modelDir);
   const config = options.modelName === undefined ? read : { ...read, name: options.modelName };
-  const graphs = await buildGraphs({ modelDir, config, precision, graphsDir, ...(onMessage ? { onMessage } : {}) });
-  const transcriber = await createLocalTranscriber({
-    graphs,
-    modelDir,
-    config,
-    threads: options.threads ?? Math.min(MOST_DEFAULT_THREADS, availableParallelism()),
-    maxBatch: options.maxBatch ?? 4,
-    maxQueue: options.maxQueue ?? 64,
-    rules: { ...DEFAULT_RULES, ...options.rules },
-  });
+  const transcriber = await createLocalTranscriber(
+    {
+      model: { modelDir, config, precision, graphsDir },
+      threads: options.threads ?? Math.min(MOST_DEFAULT_THREADS, availableParallelism()),
+      maxBatch: options.maxBatch ?? 4,
+      maxQueue: options.maxQueue ?? 64,
+      rules: { ...DEFAULT_RULES, ...options.rules },
+    },
+    onMessage,
+  );
   // Faint noise rather than silence, so that every operator of both graphs runs.
   await transcriber.transcribe({ pcm: Float32Array.from({ length: 16_000 }, (_, i) => 1e-3 * Math.sin(i * i)), language: 'en' });
   return transcriber;

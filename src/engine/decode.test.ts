@@ -34,6 +34,8 @@ async function toySession(): Promise<ModelSession> {
   }
 }
 
+// Before the first test: `after` closes the sessions as soon as the tests that are known by then have run.
+const hello = (await readWav((await testClip('en/hello_world')).file)).pcm;
 const toy = await toySession();
 const real = await testSession('tiny.en', 'float32');
 after(() => Promise.all([toy.close(), real.session.close()]));
@@ -255,7 +257,6 @@ test('probabilities of logits add up, however large the logits are', () => {
 // there is another processor's choice, not this file's subject.
 
 const SECOND = 16_000;
-const hello = (await readWav((await testClip('en/hello_world')).file)).pcm;
 const SPEECH = [goldenClip(), Float32Array.from([...goldenClip(), ...hello]), hello];
 
 function margined(pcm: Float32Array): Float32Array {

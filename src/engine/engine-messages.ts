@@ -1,5 +1,6 @@
 // What the engine's thread and its owner say to each other.
 
+import type { ErrorCode } from '../core/errors.ts';
 import type { TranscribeRequest, TranscribeResult } from './transcriber.ts';
 
 export type EngineMessage =
@@ -9,6 +10,9 @@ export type EngineMessage =
   | { readonly kind: 'close' };
 
 export type EngineReply =
+  /** Long work begins, in words. */
+  | { readonly kind: 'starting'; readonly message: string }
+  | { readonly kind: 'broken'; readonly code: ErrorCode; readonly message: string }
   | { readonly kind: 'ready'; readonly languages: readonly string[] }
   | { readonly kind: 'result'; readonly id: number; readonly result: TranscribeResult }
   | { readonly kind: 'failed'; readonly id: number; readonly message: string };

@@ -1,8 +1,8 @@
 // The engine's thread: loads a model, answers requests. onnxruntime-node computes on the thread that calls it, so it gets one of its own.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import type { GraphFiles } from '../model/build-graphs.ts';
-import type { ModelConfig } from '../model/config.ts';
+import { toWhisperError } from '../core/errors.ts';
+import { type BuildOptions, buildGraphs } from '../model/build-graphs.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { Engine } from './engine.ts';
 import type { EngineMessage, EngineReply } from './engine-messages.ts';
@@ -11,9 +11,8 @@ import type { DecodingRules } from './rules.ts';
 
 /** What the thread is started with. */
 export interface EngineWorkerData {
-  readonly graphs: GraphFiles;
-  readonly modelDir: string;
-  readonly config: ModelConfig;
+  /** Graphs are built here where they are missing: it takes seconds of computing. */
+  readonly model: Omit<BuildOptions, 'onMessage'>;
   readonly threads: number;
   readonly maxBatch: number;
   readonly rules: DecodingRules;
@@ -23,31 +22,45 @@ const port = parentPort as NonNullable<typeof parentPort>;
 const data = workerData as EngineWorkerData;
 const reply = (message: EngineReply): void => port.postMessage(message);
 
-const session = await ModelSession.load(data.graphs, data.config, data.threads);
-const tokenizer = await loadTokenizer(data.modelDir, { multilingual: data.config.multilingual });
-const engine = new Engine(session, tokenizer, { rules: data.rules, maxBatch: data.maxBatch });
-const cancels = new Map<number, () => void>();
+try {
+  await start();
+} catch (error) {
+  const { code, message } = toWhisperError(error);
+  reply({ kind: 'broken', code, message: code === 'internal' ? String(error) : message });
+  port.close();
+}
 
-port.on('message', (message: EngineMessage) => {
-  if (message.kind === 'close') {
-    // The thread ends by having nothing left to wait for: ended from outside in the middle of a pass, it would take the process along.
-    void engine.close().finally(() => port.close());
-    return;
-  }
-  if (message.kind === 'cancel') {
-    cancels.get(message.id)?.();
-    cancels.delete(message.id);
-    return;
-  }
-  const { id, request } = message;
-  const { result, cancel } = engine.submit(request);
-  cancels.set(id, cancel);
-  result
-    .then(
-      (value) => reply({ kind: 'result', id, result: value }),
-      (error: unknown) => reply({ kind: 'failed', id, message: String(error) }),
-    )
-    .finally(() => cancels.delete(id));
-});
+async function start(): Promise<void> {
+  const { modelDir, config } = data.model;
+  const graphs = await buildGraphs({ ...data.model, onMessage: (message) => reply({ kind: 'starting', message }) });
+  const session = await ModelSession.load(graphs, config, data.threads);
+  const tokenizer = await loadTokenizer(modelDir, { multilingual: config.multilingual });
+  serve(new Engine(session, tokenizer, { rules: data.rules, maxBatch: data.maxBatch }));
+  reply({ kind: 'ready', languages: [...tokenizer.special.languageTokens.keys()] });
+}
 
-reply({ kind: 'ready', languages: [...tokenizer.special.languageTokens.keys()] });
+function serve(engine: Engine): void {
+  const cancels = new Map<number, () => void>();
+
+  port.on('message', (message: EngineMessage) => {
+    if (message.kind === 'close') {
+      // The thread ends by having nothing left to wait for: ended from outside in the middle of a pass, it would take the process along.
+      void engine.close().finally(() => port.close());
+      return;
+    }
+    if (message.kind === 'cancel') {
+      cancels.get(message.id)?.();
+      cancels.delete(message.id);
+      return;
+    }
+    const { id, request } = message;
+    const { result, cancel } = engine.submit(request);
+    cancels.set(id, cancel);
+    result
+      .then(
+        (value) => reply({ kind: 'result', id, result: value }),
+        (error: unknown) => reply({ kind: 'failed', id, message: String(error) }),
+      )
+      .finally(() => cancels.delete(id));
+  });
+}

@@ -1,6 +1,6 @@
 // The Transcriber that computes in this process, on a thread of its own.
 
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
 import { WhisperError } from '../core/errors.ts';
 import type { ModelConfig } from '../model/config.ts';
@@ -20,10 +20,16 @@ export interface LocalTranscriberOptions extends EngineWorkerData {
   readonly maxQueue: number;
 }
 
-/** Resolves when the model is loaded. */
-export async function createLocalTranscriber(options: LocalTranscriberOptions): Promise<Transcriber> {
+/**
+ * Resolves when the model is loaded.
+ * @param onMessage told in words of long work
+ */
+export async function createLocalTranscriber(
+  options: LocalTranscriberOptions,
+  onMessage?: (message: string) => void,
+): Promise<Transcriber> {
   const { maxQueue, ...workerData } = options;
-  return connectTranscriber(spawnWorker('engine-worker', workerData), options.config, maxQueue);
+  return connectTranscriber(spawnWorker('engine-worker', workerData), options.model.config, maxQueue, onMessage);
 }
 
 /** The same on a thread that was started elsewhere and speaks as `engine-worker` does. */
@@ -31,13 +37,14 @@ export async function connectTranscriber(
   worker: Worker,
   { name, multilingual }: Pick<ModelConfig, 'name' | 'multilingual'>,
   maxQueue: number,
+  onMessage?: (message: string) => void,
 ): Promise<Transcriber> {
-  const languages = await whenReady(worker);
+  const languages = await whenReady(worker, onMessage);
   return new LocalTranscriber(worker, { name, multilingual, languages: multilingual ? languages : ['en'] }, maxQueue);
 }
 
 /** The languages that the loaded model knows. */
-async function whenReady(worker: Worker): Promise<readonly string[]> {
+async function whenReady(worker: Worker, onMessage?: (message: string) => void): Promise<readonly string[]> {
   const stop = new AbortController();
   const { signal } = stop;
   try {
@@ -45,8 +52,14 @@ async function whenReady(worker: Worker): Promise<readonly string[]> {
       throw new WhisperError('internal', `The engine's thread ended with code ${exitCode} while loading.`);
     });
     ended.catch(() => {}); // the loser of the race is aborted below
-    const [reply] = (await Promise.race([once(worker, 'message', { signal }), ended])) as [EngineReply];
-    return reply.kind === 'ready' ? reply.languages : [];
+    const messages = on(worker, 'message', { signal }) as AsyncIterableIterator<[EngineReply]>;
+    for (;;) {
+      const next = await Promise.race([messages.next(), ended]);
+      const [reply] = next.value as [EngineReply];
+      if (reply.kind === 'starting') onMessage?.(reply.message);
+      if (reply.kind === 'broken') throw new WhisperError(reply.code, reply.message);
+      if (reply.kind === 'ready') return reply.languages;
+    }
   } catch (cause) {
     throw cause instanceof WhisperError ? cause : engineFailed(cause);
   } finally {
