@@ -117,6 +117,64 @@ test('whatever the scores, rows start in order and inside the audio', () => {
   );
 });
 
+/** `whisper/timing.py` find_alignment from the scores on, step by step in float64; where a path forks, a diagonal step first, then down. */
+function naiveAlignment(scores: readonly number[], heads: number, rows: number, stride: number, frames: number): number[] {
+  const cost = Array.from({ length: rows }, () => new Array<number>(frames).fill(0));
+  for (let h = 0; h < heads; h++) {
+    const weights = Array.from({ length: rows }, (_, r) => {
+      const exponentials = scores.slice((h * rows + r) * stride, (h * rows + r) * stride + frames).map(Math.exp);
+      const sum = exponentials.reduce((a, b) => a + b);
+      return exponentials.map((value) => value / sum);
+    });
+    for (let f = 0; f < frames; f++) {
+      const column = weights.map((row) => row[f] as number);
+      const mean = column.reduce((a, b) => a + b) / rows;
+      const deviation = Math.sqrt(column.reduce((sum, value) => sum + (value - mean) ** 2, 0) / rows);
+      for (const row of weights) row[f] = ((row[f] as number) - mean) / deviation;
+    }
+    weights.forEach((row, r) => {
+      naiveMedian(row).forEach((value, f) => {
+        (cost[r] as number[])[f] = (cost[r]?.[f] as number) - value / heads;
+      });
+    });
+  }
+  const known = new Map<string, number>();
+  const starts = new Array<number>(rows).fill(0);
+  // The first row's start, 0, is where every path ends.
+  for (let [r, f] = [rows - 1, frames - 1]; r > 0; ) {
+    starts[r] = f;
+    const [diagonal, down, right] = [
+      cheapest(cost, r - 1, f - 1, known),
+      cheapest(cost, r - 1, f, known),
+      cheapest(cost, r, f - 1, known),
+    ] as const;
+    const least = Math.min(diagonal, down, right);
+    if (least !== right || least === diagonal || least === down) r--;
+    if (least !== down || least === diagonal) f--;
+  }
+  return starts;
+}
+
+test('from scores to starts it is the reference, step by step', () => {
+  let state = 7;
+  const random = (): number => {
+    state = (state * 16_807) % 2_147_483_647;
+    return state / 2_147_483_647;
+  };
+  for (let round = 0; round < 40; round++) {
+    // Two rows would standardise to 1 and -1 everywhere: nothing but ties.
+    const [heads, rows, frames] = [1 + (round % 3), 3 + (round % 7), 9 + round];
+    const stride = frames + (round % 5);
+    // Peaked as attention is, differently in each row: the soft-max, the mean and the filter all matter.
+    const scores = Array.from({ length: heads * rows * stride }, (_, i) => {
+      const [r, f] = [Math.floor(i / stride) % rows, i % stride];
+      return (4 + r) * random() - Math.abs(f / frames - (r + 0.5) / rows) * 4;
+    });
+    const starts = alignRows(Float32Array.from(scores), heads, rows, stride, frames);
+    assert.deepEqual([...starts], naiveAlignment(scores.map(Math.fround), heads, rows, stride, frames), `round ${round}`);
+  }
+});
+
 test('a bright diagonal gives the times of its steps, in noise and in all heads', () => {
   const [heads, rows, frames, stride] = [3, 5, 100, 130];
   const borders = [0, 12, 40, 55, 90, frames];
