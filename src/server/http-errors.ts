@@ -1,12 +1,10 @@
 // Every failed request gets the one error body: the routes' own errors, fastify's, unknown paths and methods, malformed HTTP.
 
 import type { Socket } from 'node:net';
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ERROR_CODES, type ErrorCode, toWhisperError, WhisperError } from '../core/errors.ts';
 import { errorBody, errorHeaders, errorStatus, replyOnSocket } from './error-body.ts';
 import type { ServerMetrics } from './metrics.ts';
-
-const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
 
 /** How long the rest of a refused body is read: a client that is still sending would otherwise lose the answer to a reset. */
 const LINGER_MS = 5000;
@@ -20,11 +18,17 @@ const FRAMEWORK_CODES: Readonly<Record<string, ErrorCode>> = {
   FST_FILES_LIMIT: 'invalid_parameter',
 };
 
+/** To be called before the routes are added: it remembers their methods. */
 export function addErrorHandlers(app: FastifyInstance, metrics: ServerMetrics): void {
+  // Not asked of the router: it reads a path as a pattern, and throws where a client's is none (`/:a(`).
+  const methods = new Map<string, string[]>();
+  app.addHook('onRoute', ({ method, url }) => {
+    methods.set(url, (methods.get(url) ?? []).concat(method));
+  });
   app.setErrorHandler((error: FastifyError, request, reply) => sendError(error, request, reply, metrics));
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0] ?? '';
-    const allowed = METHODS.filter((method) => app.hasRoute({ method, url: path }));
+    const allowed = methods.get(path) ?? [];
     if (allowed.length > 0) {
       reply.header('allow', allowed.join(', '));
       return sendError(

@@ -95,6 +95,10 @@ test('unknown paths, wrong methods and a missing key get the error body', async 
     404,
     'not_found',
   );
+  // A router's pattern is a path like any other.
+  for (const path of ['/:a(', '/*a', '/:id(^\\d+$)']) {
+    assert.match(await sendRaw(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`), /^HTTP\/1.1 404 .*"not_found"/s, path);
+  }
   const wrong = await fetch(`${server.url}/transcribe`);
   assert.equal(wrong.headers.get('allow'), 'POST');
   await assertError(wrong, 405, 'method_not_allowed');
