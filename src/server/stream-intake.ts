@@ -1,5 +1,6 @@
 // From a stream's binary messages to samples: headerless PCM is decoded as it comes, a container is pulled through the demuxer.
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { decodeContainer } from '../audio/container.ts';
 import { createRawDecoder } from '../audio/raw-pcm.ts';
 import type { ReaderSlots } from '../audio/reader-slots.ts';
@@ -106,7 +107,11 @@ function containerIntake({
 
   return {
     push: (bytes) => queue.push(bytes),
-    settled: () => queue.drained(),
+    async settled() {
+      await queue.drained();
+      // The decoder gives what it has when it finds no more bytes: that passes through promises only, so it is here in a turn.
+      await nextTurn();
+    },
     async end() {
       queue.end();
       await pumped;
