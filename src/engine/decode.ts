@@ -11,7 +11,7 @@ export interface DecodeJob {
   readonly startIndex: number;
   /** Index of the last start token in `initial`, where the alignment's rows begin. */
   readonly alignIndex: number;
-  /** Added to the logits of every step; [vocabulary], 0 or MASKED. */
+  /** Added to the logits of every step, the same for all jobs of a batch; [vocabulary], 0 or MASKED. */
   readonly mask: Float32Array;
   /** Like `mask`, for the first token only. */
   readonly firstMask: Float32Array;

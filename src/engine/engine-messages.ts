@@ -15,4 +15,4 @@ export type EngineReply =
   | { readonly kind: 'broken'; readonly code: ErrorCode; readonly message: string }
   | { readonly kind: 'ready'; readonly languages: readonly string[] }
   | { readonly kind: 'result'; readonly id: number; readonly result: TranscribeResult }
-  | { readonly kind: 'failed'; readonly id: number; readonly message: string };
+  | { readonly kind: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string };

@@ -1,7 +1,7 @@
 // The engine's thread: loads a model, answers requests. onnxruntime-node computes on the thread that calls it, so it gets one of its own.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { toWhisperError } from '../core/errors.ts';
+import { type ErrorCode, toWhisperError } from '../core/errors.ts';
 import { type BuildOptions, buildGraphs } from '../model/build-graphs.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { Engine } from './engine.ts';
@@ -25,9 +25,14 @@ const reply = (message: EngineReply): void => port.postMessage(message);
 try {
   await start();
 } catch (error) {
-  const { code, message } = toWhisperError(error);
-  reply({ kind: 'broken', code, message: code === 'internal' ? String(error) : message });
+  reply({ kind: 'broken', ...describe(error) });
   port.close();
+}
+
+/** The cause of an internal error goes to the owner's log: errors lose their class and code on the way between threads. */
+function describe(error: unknown): { code: ErrorCode; message: string } {
+  const { code, message } = toWhisperError(error);
+  return { code, message: code === 'internal' ? String(error) : message };
 }
 
 async function start(): Promise<void> {
@@ -59,7 +64,7 @@ function serve(engine: Engine): void {
     result
       .then(
         (value) => reply({ kind: 'result', id, result: value }),
-        (error: unknown) => reply({ kind: 'failed', id, message: String(error) }),
+        (error: unknown) => reply({ kind: 'failed', id, ...describe(error) }),
       )
       .finally(() => cancels.delete(id));
   });

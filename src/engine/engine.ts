@@ -1,5 +1,6 @@
 // Takes windows from a queue, encodes and decodes them in batches, and tries again what came out badly. Runs in the engine's thread.
 
+import { WhisperError } from '../core/errors.ts';
 import { SAMPLE_RATE } from '../core/units.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { CrossCache, SelfCache } from './caches.ts';
@@ -83,6 +84,15 @@ export class Engine {
 
   /** Queues a window. `cancel` makes its promise stay pending for good: nobody waits for it any more. */
   submit(request: TranscribeRequest): { result: Promise<TranscribeResult>; cancel: () => void } {
+    const prefixTokens = request.prefix?.length ?? 0;
+    if (prefixTokens > this.#session.config.maxTextPositions / 2) {
+      // Refused alone: in a pass it would fail the windows beside it too.
+      const error = new WhisperError(
+        'invalid_parameter',
+        `prefix: expected at most half the decoder's positions, got ${prefixTokens} tokens`,
+      );
+      return { result: Promise.reject(error), cancel: () => {} };
+    }
     let work: Work | undefined;
     const result = new Promise<TranscribeResult>((resolve, reject) => {
       const language = this.#session.config.multilingual ? request.language : 'en';

@@ -39,7 +39,7 @@ parentPort.on('message', ({ kind, id, request }) => {
   const answer = () => parentPort.postMessage({ kind: 'result', id, result });
   if (request.promptText === 'crash') throw new Error('as told');
   if (request.promptText === 'exit') process.exit(3);
-  if (request.promptText === 'fail') parentPort.postMessage({ kind: 'failed', id, message: 'as told' });
+  if (request.promptText === 'fail') parentPort.postMessage({ kind: 'failed', id, code: 'internal', message: 'as told' });
   if (request.promptText === 'later') setTimeout(answer, 30);
   if (request.promptText === '') answer();
 });

@@ -2,7 +2,7 @@
 
 import { on, once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
-import { WhisperError } from '../core/errors.ts';
+import { type ErrorCode, WhisperError } from '../core/errors.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { EngineMessage, EngineReply } from './engine-messages.ts';
 import type { EngineWorkerData } from './engine-worker.ts';
@@ -57,7 +57,7 @@ async function whenReady(worker: Worker, onMessage?: (message: string) => void):
       const next = await Promise.race([messages.next(), ended]);
       const [reply] = next.value as [EngineReply];
       if (reply.kind === 'starting') onMessage?.(reply.message);
-      if (reply.kind === 'broken') throw new WhisperError(reply.code, reply.message);
+      if (reply.kind === 'broken') throw asError(reply);
       if (reply.kind === 'ready') return reply.languages;
     }
   } catch (cause) {
@@ -68,6 +68,9 @@ async function whenReady(worker: Worker, onMessage?: (message: string) => void):
 }
 
 const engineFailed = (cause: unknown): WhisperError => new WhisperError('internal', 'The engine failed.', { cause });
+
+const asError = ({ code, message }: { code: ErrorCode; message: string }): WhisperError =>
+  code === 'internal' ? engineFailed(message) : new WhisperError(code, message);
 
 class LocalTranscriber implements Transcriber {
   readonly info: ModelInfo;
@@ -142,7 +145,7 @@ class LocalTranscriber implements Transcriber {
 
   #settle(reply: EngineReply): void {
     if (reply.kind === 'result') this.#take(reply.id)?.resolve(reply.result);
-    if (reply.kind === 'failed') this.#take(reply.id)?.reject(engineFailed(reply.message));
+    if (reply.kind === 'failed') this.#take(reply.id)?.reject(asError(reply));
   }
 
   #take(id: number): Pending | undefined {

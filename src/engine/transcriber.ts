@@ -68,7 +68,7 @@ export interface Transcriber {
   readonly info: ModelInfo;
   /** Rejects with WhisperError: `overloaded` when the queue is full, `cancelled` when the signal aborts, `internal`. */
   transcribe(request: TranscribeRequest, signal?: AbortSignal): Promise<TranscribeResult>;
-  /** Drains what runs, refuses what waits; idempotent. */
+  /** Waits for the requests it took, refuses later ones; idempotent. */
   close(): Promise<void>;
 }
 
