@@ -3,7 +3,7 @@
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { cpus, loadavg, totalmem } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Row } from './targets.ts';
@@ -17,7 +17,7 @@ export async function environmentOf(versions: Readonly<Record<string, string>>):
   const packages = JSON.parse(await readFile(`${root}/package.json`, 'utf8')) as { version: string; dependencies: Record<string, string> };
   return {
     date: new Date().toISOString(),
-    command: `npm run bench -- ${process.argv.slice(2).join(' ')}`.trim(),
+    command: `node --import tsx ${relative(process.cwd(), process.argv[1] ?? '')} ${process.argv.slice(2).join(' ')}`.trim(),
     commit: await git('rev-parse', '--short', 'HEAD').catch(() => 'unknown'),
     dirty: (await git('status', '--porcelain', '--', 'src', 'package-lock.json').catch(() => '')) !== '',
     machine: { cpu: cpus()[0]?.model, cores: cpus().length, memoryGiB: Math.round(totalmem() / 2 ** 30), loadAverage1m: loadavg()[0] },
