@@ -15,19 +15,21 @@ export interface AnchoredStart {
 export class Anchors {
   readonly #leftSamples: number;
   #words: readonly TimedWord[] = [];
+  #last: TimedWord | undefined;
 
   /** @param leftSamples audio before the committed position whose words are kept; 0: windows have no context */
   constructor(leftSamples: number) {
     this.#leftSamples = leftSamples;
   }
 
-  /** The last committed word, while it is within reach. */
+  /** The last committed word: its tail may be heard again, also where windows have no context. */
   get last(): TimedWord | undefined {
-    return this.#words.at(-1);
+    return this.#last;
   }
 
   /** Adds words that became final and forgets those that are out of reach of `committedUntil`. */
   commit(kept: readonly TimedWord[], committedUntil: number): void {
+    this.#last = kept.at(-1) ?? this.#last;
     this.#words = [...this.#words, ...kept].filter((word) => word.start >= committedUntil - this.#leftSamples);
   }
 

@@ -320,6 +320,17 @@ describe('a session', () => {
     assert.ok(windowCount > 5);
   });
 
+  test('drops a word at the seam that a window without context hears again', () => {
+    const options = { ...scene.options, useContext: false };
+    const answer = (request: TranscribeRequest, { window }: DecodeStep): TranscribeResult => {
+      const result = hear(steady, request);
+      const before = steady.findLastIndex((word) => word.end <= window.committedUntil);
+      const tail = { text: wordText(before).toUpperCase(), tokens: [9], start: 0, end: 1000, probability: 0.3 };
+      return before === -1 ? result : { ...result, words: [tail, ...result.words] };
+    };
+    assert.equal(textOf(run({ ...scene, options, answer })), textOf(run({ ...scene, options })));
+  });
+
   test('drops a word at the seam that a decode without prefix hears again', () => {
     const answer = (request: TranscribeRequest): TranscribeResult => {
       const result = hear(steady, request, { unforced: () => true });
