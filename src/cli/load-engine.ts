@@ -1,6 +1,7 @@
 // Puts the engine together: finds the model, builds and loads its graphs, with progress for the user.
 
 import { join } from 'node:path';
+import type { WhisperError } from '../core/errors.ts';
 import { createTranscriber } from '../engine/create.ts';
 import { createSpeechDetector } from '../engine/speech-detector.ts';
 import { locateModel } from '../model/locate.ts';
@@ -16,11 +17,13 @@ export interface LoadedEngine extends EngineParts {
 export interface LoadOptions extends ModelOptions {
   /** Most windows that wait or run. @default the engine's */
   readonly maxQueue?: number;
+  /** Told when a thread of the loaded engine died: it can do nothing any more. */
+  readonly onFailure?: (error: WhisperError) => void;
 }
 
 /** Resolves when the engine is warm. An abort is heeded while a model is downloaded. */
 export async function loadEngine(options: LoadOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<LoadedEngine> {
-  const { cache, maxBatch, maxQueue, precision, threads } = options;
+  const { cache, maxBatch, maxQueue, onFailure, precision, threads } = options;
   const located = await locateModel(options.model, {
     cacheDir: cache,
     ...modelAccess(),
@@ -39,9 +42,10 @@ export async function loadEngine(options: LoadOptions, progress: ProgressDisplay
     ...(threads !== undefined && { threads }),
     ...(maxQueue !== undefined && { maxQueue }),
     onMessage: progress.message,
+    ...(onFailure !== undefined && { onFailure }),
   });
   try {
-    const speechDetector = await createSpeechDetector();
+    const speechDetector = await createSpeechDetector(onFailure === undefined ? {} : { onFailure });
     return {
       transcriber,
       speechDetector,

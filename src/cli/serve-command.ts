@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Registry } from 'prom-client';
+import type { WhisperError } from '../core/errors.ts';
 import type { EngineParts } from '../server/readiness.ts';
 import { createServer } from '../server/server.ts';
 import { type LoadedEngine, loadEngine } from './load-engine.ts';
@@ -52,7 +53,9 @@ export async function serve(options: ServeOptions, progress: ProgressDisplay, si
   const shownHost = options.host === '0.0.0.0' || options.host === '::' ? 'localhost' : options.host;
   progress.message(`Listening on http://${shownHost}:${server.port}; loading model ${options.model}.`);
   let loaded: LoadedEngine | undefined;
-  const loading = loadEngine(options, progress, signal).then((parts) => {
+  // A service whose engine died looks alive and refuses everything: it ends, and who supervises it starts it again.
+  const failure = createPending<WhisperError>();
+  const loading = loadEngine({ ...options, onFailure: failure.resolve }, progress, signal).then((parts) => {
     loaded = parts;
     engine.resolve(parts);
     if (!signal.aborted) progress.message(`Ready: model ${parts.transcriber.info.name} on http://${shownHost}:${server.port}`);
@@ -60,7 +63,8 @@ export async function serve(options: ServeOptions, progress: ProgressDisplay, si
   try {
     // a signal is heeded at once: loading, if it is not done by then, ends with the process
     await Promise.race([loading, aborted(signal)]);
-    await aborted(signal);
+    const failed = await Promise.race([aborted(signal), failure.promise]);
+    if (failed !== undefined) throw failed;
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {

@@ -1,6 +1,7 @@
 // Makes the local Transcriber of a model folder: reads its configuration, builds its graphs where they are missing, loads it.
 
 import { availableParallelism } from 'node:os';
+import type { WhisperError } from '../core/errors.ts';
 import type { Precision } from '../model/build-graphs.ts';
 import { readModelConfig } from '../model/config.ts';
 import { createLocalTranscriber } from './local-transcriber.ts';
@@ -25,6 +26,8 @@ export interface TranscriberOptions {
   readonly rules?: Partial<DecodingRules>;
   /** Told in words of long work, such as building graphs. */
   readonly onMessage?: (message: string) => void;
+  /** Told once when the engine's thread died: every request is refused from then on. */
+  readonly onFailure?: (error: WhisperError) => void;
 }
 
 const MOST_DEFAULT_THREADS = 4;
@@ -42,7 +45,7 @@ export async function createTranscriber(options: TranscriberOptions): Promise<Tr
       maxQueue: options.maxQueue ?? 64,
       rules: { ...DEFAULT_RULES, ...options.rules },
     },
-    onMessage,
+    { onMessage, onFailure: options.onFailure },
   );
   // Faint noise rather than silence, so that every operator of both graphs runs.
   await transcriber.transcribe({ pcm: Float32Array.from({ length: 16_000 }, (_, i) => 1e-3 * Math.sin(i * i)), language: 'en' });

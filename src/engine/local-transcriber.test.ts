@@ -129,6 +129,20 @@ for (const end of ['crash', 'exit'] as const) {
   });
 }
 
+test('the death of the thread is told once, an orderly close is not', async () => {
+  for (const [request, expected] of [
+    ['crash', 1],
+    ['', 0],
+  ] as const) {
+    let told = 0;
+    const worker = new Worker(OBEDIENT_WORKER, { eval: true });
+    const transcriber = await connectTranscriber(worker, { name: 'toy', multilingual: true }, 4, { onFailure: () => told++ });
+    await ask(transcriber, request).catch(() => {});
+    await transcriber.close();
+    assert.equal(told, expected, request);
+  }
+});
+
 test('a close right after a crash ends too', async () => {
   const transcriber = await open();
   const doomed = ask(transcriber, 'crash');

@@ -20,16 +20,17 @@ export interface LocalTranscriberOptions extends EngineWorkerData {
   readonly maxQueue: number;
 }
 
-/**
- * Resolves when the model is loaded.
- * @param onMessage told in words of long work
- */
-export async function createLocalTranscriber(
-  options: LocalTranscriberOptions,
-  onMessage?: (message: string) => void,
-): Promise<Transcriber> {
+export interface TranscriberListeners {
+  /** Told in words of long work, such as building graphs. */
+  readonly onMessage?: ((message: string) => void) | undefined;
+  /** Told once when the engine's thread died: every request is refused from then on. */
+  readonly onFailure?: ((error: WhisperError) => void) | undefined;
+}
+
+/** Resolves when the model is loaded. */
+export async function createLocalTranscriber(options: LocalTranscriberOptions, listeners: TranscriberListeners = {}): Promise<Transcriber> {
   const { maxQueue, ...workerData } = options;
-  return connectTranscriber(spawnWorker('engine-worker', workerData), options.model.config, maxQueue, onMessage);
+  return connectTranscriber(spawnWorker('engine-worker', workerData), options.model.config, maxQueue, listeners);
 }
 
 /** The same on a thread that was started elsewhere and speaks as `engine-worker` does. */
@@ -37,10 +38,11 @@ export async function connectTranscriber(
   worker: Worker,
   { name, multilingual }: Pick<ModelConfig, 'name' | 'multilingual'>,
   maxQueue: number,
-  onMessage?: (message: string) => void,
+  { onMessage, onFailure }: TranscriberListeners = {},
 ): Promise<Transcriber> {
   const languages = await whenReady(worker, onMessage);
-  return new LocalTranscriber(worker, { name, multilingual, languages: multilingual ? languages : ['en'] }, maxQueue);
+  const info = { name, multilingual, languages: multilingual ? languages : ['en'] };
+  return new LocalTranscriber(worker, info, maxQueue, onFailure);
 }
 
 /** The languages that the loaded model knows. */
@@ -76,6 +78,7 @@ class LocalTranscriber implements Transcriber {
   readonly info: ModelInfo;
   readonly #worker: Worker;
   readonly #maxQueue: number;
+  readonly #onFailure: ((error: WhisperError) => void) | undefined;
   readonly #pending = new Map<number, Pending>();
   #nextId = 0;
   /** Why no more requests are taken. */
@@ -84,10 +87,11 @@ class LocalTranscriber implements Transcriber {
   #hasExited = false;
   #onIdle: (() => void) | null = null;
 
-  constructor(worker: Worker, info: ModelInfo, maxQueue: number) {
+  constructor(worker: Worker, info: ModelInfo, maxQueue: number, onFailure?: (error: WhisperError) => void) {
     this.info = info;
     this.#worker = worker;
     this.#maxQueue = maxQueue;
+    this.#onFailure = onFailure;
     worker.on('message', (reply: EngineReply) => this.#settle(reply));
     worker.on('error', (cause) => this.#fail(engineFailed(cause)));
     worker.on('exit', () => {
@@ -160,6 +164,7 @@ class LocalTranscriber implements Transcriber {
   }
 
   #fail(error: WhisperError): void {
+    if (this.#refusal === null) this.#onFailure?.(error);
     this.#refusal ??= error;
     for (const id of [...this.#pending.keys()]) this.#take(id)?.reject(error);
   }

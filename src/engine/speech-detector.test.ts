@@ -109,10 +109,12 @@ test('a worker that crashes fails the pending and the later calls with internal'
   const source = `const { parentPort } = require('node:worker_threads');
     parentPort.on('message', () => { throw new Error('crash'); });
     parentPort.postMessage({ kind: 'ready' });`;
-  const detector = await connectSpeechDetector(new Worker(source, { eval: true }));
+  let told = 0;
+  const detector = await connectSpeechDetector(new Worker(source, { eval: true }), { onFailure: () => told++ });
   await assert.rejects(detector.detect(new Float32Array(512)), code('internal'));
   await assert.rejects(detector.detect(new Float32Array(512)), code('internal'));
   await detector.close();
+  assert.equal(told, 1);
 });
 
 test('a worker that exits before it is ready fails the start', async () => {

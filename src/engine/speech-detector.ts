@@ -19,6 +19,8 @@ export interface SpeechDetectorOptions {
   readonly closeTimeoutMs?: number;
   /** Another copy of the same model file. @default the one in the npm package */
   readonly modelFile?: string;
+  /** Told once when the detector's thread died: every call is refused from then on. */
+  readonly onFailure?: (error: WhisperError) => void;
 }
 
 /** Loads the model (0.1 s). @throws WhisperError `model_not_found`, `model_corrupt` */
@@ -48,8 +50,10 @@ export async function connectSpeechDetector(worker: Worker, options: SpeechDetec
   let nextId = 0;
   let dead: WhisperError | null = null;
   let closing: Promise<void> | null = null;
+  let isReady = false;
 
   const die = (error: WhisperError): void => {
+    if (dead === null && closing === null && isReady) options.onFailure?.(error);
     dead ??= error;
     for (const { reject } of pending.values()) reject(dead);
     pending.clear();
@@ -74,6 +78,7 @@ export async function connectSpeechDetector(worker: Worker, options: SpeechDetec
     });
     void exited.then(() => reject(dead));
   });
+  isReady = true;
 
   return {
     detect(pcm, signal) {

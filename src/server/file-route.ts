@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { decodeContainer } from '../audio/container.ts';
 import { WhisperError } from '../core/errors.ts';
 import { SAMPLE_RATE } from '../core/units.ts';
-import { parseFileQuery } from '../protocol/file-query.ts';
+import { type FileQuery, parseFileQuery } from '../protocol/file-query.ts';
 import { transcribeAudio } from '../streaming/file.ts';
 import type { KeyCheck } from './api-keys.ts';
 import { formatTranscript } from './file-format.ts';
@@ -66,18 +66,24 @@ export function addFileRoute(app: FastifyInstance, options: FileRouteOptions): F
 
   async function transcribe(request: FastifyRequest, reply: FastifyReply, engine: EngineParts, signal: AbortSignal): Promise<string> {
     const upload = await openUpload(request, { maxBytes: limits.maxFileBytes, idleMs: limits.idleMs, signal });
-    const query = parseFileQuery(upload.query);
+    const parseQuery = (): FileQuery => {
+      const query = parseFileQuery(upload.query);
+      checkModelOptions(engine.transcriber.info, query, 'invalid_parameter');
+      return query;
+    };
+    // What is known to be wrong is refused before the audio is read; fields after the file count once it was.
+    parseQuery();
+    const pcm = counted(decodeContainer(upload.audio, { signal, maxSeconds: limits.maxFileSeconds, maxSpoolBytes: limits.maxFileBytes }));
+    const first = await pcm.next();
+    const query = await parseOrReturn(parseQuery, pcm);
     const { language, task, prompt } = query;
-    checkModelOptions(engine.transcriber.info, query, 'invalid_parameter');
-    const pcm = decodeContainer(upload.audio, { signal, maxSeconds: limits.maxFileSeconds, maxSpoolBytes: limits.maxFileBytes });
-    const transcript = await transcribeAudio(engine, counted(pcm), {
+    const transcript = await transcribeAudio(engine, resume(first, pcm), {
       language,
       task,
       prompt,
       wordTimestamps: query.word_timestamps,
       signal,
     });
-    await upload.finish();
     const { contentType, body } = formatTranscript(transcript, query.response_format, task);
     reply.type(contentType);
     return body;
@@ -96,4 +102,27 @@ export function addFileRoute(app: FastifyInstance, options: FileRouteOptions): F
       for (const controller of running) controller.abort(reason);
     },
   };
+}
+
+/** A decoder that is given up keeps its spool file unless it is told so. */
+async function parseOrReturn(parse: () => FileQuery, pcm: AsyncGenerator<Float32Array>): Promise<FileQuery> {
+  try {
+    return parse();
+  } catch (error) {
+    await pcm.return(undefined);
+    throw error;
+  }
+}
+
+/** The blocks of which the first was already taken. */
+async function* resume(
+  first: IteratorResult<Float32Array>,
+  rest: AsyncGenerator<Float32Array>,
+): AsyncGenerator<Float32Array, void, undefined> {
+  try {
+    if (first.done !== true) yield first.value;
+    yield* rest;
+  } finally {
+    await rest.return(undefined);
+  }
 }

@@ -7,12 +7,10 @@ import { WhisperError } from '../core/errors.ts';
 import { type BodyLimits, nextWithin, readBody } from './body-source.ts';
 
 export interface FileUpload {
-  /** Keys of the URL and of the form, unchecked; a key given twice is an array. */
+  /** Keys of the URL and of the form, unchecked; a key given twice is an array. Complete once `audio` was read: fields may follow the file. */
   readonly query: Readonly<Record<string, unknown>>;
   /** To be read once. */
   readonly audio: AsyncIterable<Uint8Array>;
-  /** After the audio: whatever else the form holds is refused. */
-  finish(): Promise<void>;
 }
 
 /** Types that say outright that they are not audio. Others are left to the decoder: curl calls any body a urlencoded form. */
@@ -34,29 +32,31 @@ export async function openUpload(request: FastifyRequest, limits: BodyLimits): P
       `content-type: expected audio/*, application/octet-stream or multipart/form-data, got ${name}`,
     );
   }
-  return { query, audio: readBody(request.raw, limits), finish: async () => undefined };
+  return { query, audio: readBody(request.raw, limits) };
 }
 
 async function openForm(request: FastifyRequest, urlQuery: Record<string, unknown>, limits: BodyLimits): Promise<FileUpload> {
   const parts = request.parts({ limits: { files: 1, fields: 16, parts: 17, fieldSize: 8192, fileSize: Number.POSITIVE_INFINITY } });
   const nextPart = () => nextWithin(parts.next(), limits).catch(rethrowFormError);
   const query: Record<string, unknown> = { ...urlQuery };
-  while (true) {
-    const step = await nextPart();
-    if (step.done === true) throw new WhisperError('invalid_parameter', 'expected a form field "file" with the audio, got none');
-    const part: MultipartFile | MultipartValue = step.value;
-    if (part.type === 'field') {
+  /** Fields into the query, up to the file or to the form's end. */
+  const nextFile = async (): Promise<MultipartFile | null> => {
+    while (true) {
+      const step = await nextPart();
+      if (step.done === true) return null;
+      const part: MultipartFile | MultipartValue = step.value;
+      if (part.type === 'file') return part;
       query[part.fieldname] = part.fieldname in query ? [query[part.fieldname], part.value] : part.value;
-      continue;
     }
-    if (part.fieldname !== 'file') throw new WhisperError('invalid_parameter', 'expected the audio in a form field "file"');
-    const finish = async (): Promise<void> => {
-      const after = await nextPart();
-      if (after.done !== true)
-        throw new WhisperError('invalid_parameter', 'expected "file" as the last field of the form, got another after it');
-    };
-    return { query, audio: readFormFile(part.file, limits), finish };
+  };
+  const file = await nextFile();
+  if (file === null) throw new WhisperError('invalid_parameter', 'expected a form field "file" with the audio, got none');
+  if (file.fieldname !== 'file') throw new WhisperError('invalid_parameter', 'expected the audio in a form field "file"');
+  async function* audio(part: MultipartFile): AsyncGenerator<Uint8Array, void, undefined> {
+    yield* readFormFile(part.file, limits);
+    await nextFile();
   }
+  return { query, audio: audio(file) };
 }
 
 async function* readFormFile(file: Readable, limits: BodyLimits): AsyncGenerator<Uint8Array, void, undefined> {
