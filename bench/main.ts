@@ -39,8 +39,8 @@ function detailsOf(results: readonly ClipResult[]): unknown[] {
     set: clip.set,
     seconds: clip.seconds,
     outcomes: Object.fromEntries(
-      // Texts are here to be compared by hand; word times would make the file ten times as large
-      Object.entries(outcomes).map(([system, { words: _, ...rest }]) => [system, rest]),
+      // Results are kept in the repository, and what is said in a recording is its owner's.
+      Object.entries(outcomes).map(([system, { text: _, words: __, ...rest }]) => [system, rest]),
     ),
   }));
 }
