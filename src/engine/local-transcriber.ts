@@ -6,14 +6,9 @@ import { type ErrorCode, WhisperError } from '../core/errors.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { EngineMessage, EngineReply } from './engine-messages.ts';
 import type { EngineWorkerData } from './engine-worker.ts';
+import { PendingCalls } from './pending-calls.ts';
 import { spawnWorker } from './spawn-worker.ts';
 import type { ModelInfo, TranscribeRequest, TranscribeResult, Transcriber } from './transcriber.ts';
-
-interface Pending {
-  readonly resolve: (result: TranscribeResult) => void;
-  readonly reject: (error: WhisperError) => void;
-  readonly cleanUp: () => void;
-}
 
 export interface LocalTranscriberOptions extends EngineWorkerData {
   /** Most windows that wait or run; more are refused as `overloaded`. */
@@ -79,8 +74,10 @@ class LocalTranscriber implements Transcriber {
   readonly #worker: Worker;
   readonly #maxQueue: number;
   readonly #onFailure: ((error: WhisperError) => void) | undefined;
-  readonly #pending = new Map<number, Pending>();
-  #nextId = 0;
+  readonly #pending = new PendingCalls<TranscribeResult>(() => {
+    this.#worker.unref();
+    this.#onIdle?.();
+  });
   /** Why no more requests are taken. */
   #refusal: WhisperError | null = null;
   #closing: Promise<void> | null = null;
@@ -109,19 +106,19 @@ class LocalTranscriber implements Transcriber {
       const message = `The engine's queue is full: ${this.#maxQueue} windows wait.`;
       return Promise.reject(new WhisperError('overloaded', message, { retryAfterSeconds: 1 }));
     }
-    const id = this.#nextId++;
-    return new Promise((resolve, reject) => {
-      const abort = (): void => {
+    return this.#pending.open(
+      (id) => {
+        this.#worker.ref();
+        // A copy: the caller's buffer stays its own, and a view would drag its whole buffer along.
+        const pcm = request.pcm.slice();
+        this.#post({ kind: 'transcribe', id, request: { ...request, pcm } }, [pcm.buffer]);
+      },
+      (id) => {
         this.#post({ kind: 'cancel', id });
-        this.#take(id)?.reject(cancelled());
-      };
-      signal?.addEventListener('abort', abort, { once: true });
-      this.#pending.set(id, { resolve, reject, cleanUp: () => signal?.removeEventListener('abort', abort) });
-      this.#worker.ref();
-      // A copy: the caller's buffer stays its own, and a view would drag its whole buffer along.
-      const pcm = request.pcm.slice();
-      this.#post({ kind: 'transcribe', id, request: { ...request, pcm } }, [pcm.buffer]);
-    });
+        return cancelled();
+      },
+      signal,
+    );
   }
 
   close(): Promise<void> {
@@ -148,25 +145,14 @@ class LocalTranscriber implements Transcriber {
   }
 
   #settle(reply: EngineReply): void {
-    if (reply.kind === 'result') this.#take(reply.id)?.resolve(reply.result);
-    if (reply.kind === 'failed') this.#take(reply.id)?.reject(asError(reply));
-  }
-
-  #take(id: number): Pending | undefined {
-    const pending = this.#pending.get(id);
-    this.#pending.delete(id);
-    pending?.cleanUp();
-    if (this.#pending.size === 0) {
-      this.#worker.unref();
-      this.#onIdle?.();
-    }
-    return pending;
+    if (reply.kind === 'result') this.#pending.take(reply.id)?.resolve(reply.result);
+    if (reply.kind === 'failed') this.#pending.take(reply.id)?.reject(asError(reply));
   }
 
   #fail(error: WhisperError): void {
     if (this.#refusal === null) this.#onFailure?.(error);
     this.#refusal ??= error;
-    for (const id of [...this.#pending.keys()]) this.#take(id)?.reject(error);
+    this.#pending.rejectAll(error);
   }
 }
 

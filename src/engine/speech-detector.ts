@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { toWhisperError, WhisperError } from '../core/errors.ts';
+import { PendingCalls } from './pending-calls.ts';
 import { spawnWorker } from './spawn-worker.ts';
 import type { SpeechDetectorMessage, SpeechDetectorReply, SpeechDetectorWorkerData } from './speech-detector-messages.ts';
 import type { SpeechDetector } from './transcriber.ts';
@@ -37,17 +38,11 @@ function locateModel(): string {
   }
 }
 
-interface Pending {
-  readonly resolve: (probabilities: Float32Array) => void;
-  readonly reject: (error: WhisperError) => void;
-}
-
 /** Resolves when the worker is ready. The worker may be any that speaks the messages; its death fails all calls. */
 export async function connectSpeechDetector(worker: Worker, options: SpeechDetectorOptions = {}): Promise<SpeechDetector> {
   const { maxPending = 256, closeTimeoutMs = 2000 } = options;
-  const pending = new Map<number, Pending>();
+  const pending = new PendingCalls<Float32Array>();
   const send = (message: SpeechDetectorMessage, transfer: ArrayBuffer[] = []): void => worker.postMessage(message, transfer);
-  let nextId = 0;
   let dead: WhisperError | null = null;
   let closing: Promise<void> | null = null;
   let isReady = false;
@@ -55,8 +50,7 @@ export async function connectSpeechDetector(worker: Worker, options: SpeechDetec
   const die = (error: WhisperError): void => {
     if (dead === null && closing === null && isReady) options.onFailure?.(error);
     dead ??= error;
-    for (const { reject } of pending.values()) reject(dead);
-    pending.clear();
+    pending.rejectAll(dead);
   };
   const exited = new Promise<void>((resolve) => {
     worker.on('exit', () => {
@@ -70,11 +64,9 @@ export async function connectSpeechDetector(worker: Worker, options: SpeechDetec
     worker.on('message', (reply: SpeechDetectorReply) => {
       if (reply.kind === 'ready') return resolve();
       if (reply.kind === 'failed' && reply.id === null) return die(new WhisperError(reply.code, reply.message));
-      const call = reply.id === null ? undefined : pending.get(reply.id);
-      if (!call || reply.id === null) return;
-      pending.delete(reply.id);
-      if (reply.kind === 'result') call.resolve(reply.probabilities);
-      else call.reject(new WhisperError(reply.code, reply.message));
+      const call = reply.id === null ? undefined : pending.take(reply.id);
+      if (reply.kind === 'result') call?.resolve(reply.probabilities);
+      else call?.reject(new WhisperError(reply.code, reply.message));
     });
     void exited.then(() => reject(dead));
   });
@@ -89,29 +81,18 @@ export async function connectSpeechDetector(worker: Worker, options: SpeechDetec
           new WhisperError('overloaded', `More than ${maxPending} calls wait for the speech detector.`, { retryAfterSeconds: 1 }),
         );
       }
-      const id = nextId++;
-      return new Promise<Float32Array>((resolve, reject) => {
-        const onAbort = (): void => {
-          if (!pending.delete(id)) return;
+      return pending.open(
+        (id) => {
+          // The copy moves to the worker; the caller keeps its own.
+          const copy = new Float32Array(pcm);
+          send({ kind: 'detect', id, pcm: copy }, [copy.buffer]);
+        },
+        (id, aborted) => {
           send({ kind: 'cancel', id });
-          reject(cancelled(signal as AbortSignal));
-        };
-        signal?.addEventListener('abort', onAbort, { once: true });
-        const done = (): void => signal?.removeEventListener('abort', onAbort);
-        pending.set(id, {
-          resolve: (probabilities) => {
-            done();
-            resolve(probabilities);
-          },
-          reject: (error) => {
-            done();
-            reject(error);
-          },
-        });
-        // The copy moves to the worker; the caller keeps its own.
-        const copy = new Float32Array(pcm);
-        send({ kind: 'detect', id, pcm: copy }, [copy.buffer]);
-      });
+          return cancelled(aborted);
+        },
+        signal,
+      );
     },
     close() {
       closing ??= (async () => {
