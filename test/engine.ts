@@ -1,5 +1,6 @@
 // The real engine's parts for tests: graphs where the service keeps them too, built once, and sessions on them.
 
+import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { defaultCacheDir } from '../src/cli/environment.ts';
 import { ModelSession } from '../src/engine/model-session.ts';
@@ -35,4 +36,16 @@ export async function testSession(
   const session = await ModelSession.load(model.graphs, model.config, TEST_THREADS);
   const tokenizer = await loadTokenizer(model.modelDir, { multilingual: model.config.multilingual });
   return { model, session, tokenizer };
+}
+
+/** How far two vectors of one length point the same way: 1 for the same direction. */
+export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  assert.equal(a.length, b.length);
+  let [dot, aa, bb] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) {
+    dot += (a[i] as number) * (b[i] as number);
+    aa += (a[i] as number) ** 2;
+    bb += (b[i] as number) ** 2;
+  }
+  return dot / Math.sqrt(aa * bb);
 }

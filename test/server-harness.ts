@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { after } from 'node:test';
 import { Registry } from 'prom-client';
 import { WebSocket } from 'ws';
 import type { TranscribeRequest, Transcriber } from '../src/engine/transcriber.ts';
@@ -186,4 +187,28 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
     if (performance.now() > giveUpMs) throw new Error(`still not so after 10 s: ${condition}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
+}
+
+/** Starts servers that live until the test file's tests have run. Call it once, outside of tests. */
+export function serversOfFile(): (options?: TestServerOptions) => Promise<TestServer> {
+  const cleanups: (() => Promise<void>)[] = [];
+  after(async () => {
+    for (const cleanup of cleanups) await cleanup();
+  });
+  return async (options = {}) => {
+    const server = await startTestServer(options);
+    cleanups.push(server.close);
+    return server;
+  };
+}
+
+/** For a scripted engine's `before`: holds every request until its signal aborts. */
+export function holdUntilAborted(onAborted: () => void): (request: unknown, signal?: AbortSignal) => Promise<void> {
+  return (_request, signal) =>
+    new Promise((_resolve, reject) => {
+      signal?.addEventListener('abort', () => {
+        onAborted();
+        reject(signal.reason);
+      });
+    });
 }

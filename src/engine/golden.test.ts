@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
-import { TEST_THREADS, testModel, testSession } from '../../test/engine.ts';
+import { cosine, TEST_THREADS, testModel, testSession } from '../../test/engine.ts';
 import { type GoldenWindow, goldenClip, goldenInput, readGolden } from '../../test/golden/golden.ts';
 import { SAMPLE_RATE } from '../core/units.ts';
 import { CrossCache, SelfCache } from './caches.ts';
@@ -52,16 +52,6 @@ function moments(data: ArrayLike<number>): { mean: number; deviation: number } {
   }
   const mean = sum / data.length;
   return { mean, deviation: Math.sqrt(squares / data.length - mean * mean) };
-}
-
-function cosine(a: Float32Array, b: Float32Array): number {
-  let [dot, aa, bb] = [0, 0, 0];
-  for (let i = 0; i < a.length; i++) {
-    dot += (a[i] as number) * (b[i] as number);
-    aa += (a[i] as number) ** 2;
-    bb += (b[i] as number) ** 2;
-  }
-  return dot / Math.sqrt(aa * bb);
 }
 
 /** What the encoder graph itself says of a window. */

@@ -1,20 +1,11 @@
 // POST /transcribe over real sockets: bodies and forms, formats, and every way in which a file is refused.
 
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
-import { openSocket, SPOKEN, spokenBytes, startTestServer, type TestServerOptions, until, wavOf } from '../../test/server-harness.ts';
+import { test } from 'node:test';
+import { holdUntilAborted, openSocket, SPOKEN, serversOfFile, spokenBytes, until, wavOf } from '../../test/server-harness.ts';
 import type { Transcript } from '../protocol/rest.ts';
 
-const cleanups: (() => Promise<void>)[] = [];
-after(async () => {
-  for (const cleanup of cleanups) await cleanup();
-});
-
-async function start(options: TestServerOptions = {}) {
-  const server = await startTestServer(options);
-  cleanups.push(server.close);
-  return server;
-}
+const start = serversOfFile();
 
 const shared = await start({ limits: { maxFileBytes: 4_000_000, maxFileSeconds: 20, idleMs: 300 } });
 const wav = wavOf(spokenBytes(0, 6));
@@ -152,13 +143,7 @@ test('a client that stops in the middle of its file is sent away', async () => {
 
 test('a client that vanishes has its work aborted', async () => {
   let aborted = 0;
-  const before = (_request: unknown, signal?: AbortSignal) =>
-    new Promise<void>((_resolve, reject) => {
-      signal?.addEventListener('abort', () => {
-        aborted++;
-        reject(signal.reason);
-      });
-    });
+  const before = holdUntilAborted(() => aborted++);
   const server = await start({ flaws: { before } });
   for (const part of [wav, wav.subarray(0, 1000)]) {
     const { socket, closed } = await openSocket(server.port);

@@ -6,6 +6,7 @@ import {
   clientFrame,
   FLOAT_CONFIG,
   handshake,
+  holdUntilAborted,
   openSocket,
   openStream,
   SPOKEN,
@@ -189,13 +190,7 @@ test('clients that vanish at any point leave nothing behind', async () => {
 
 test('a client that vanishes has its work in the engine aborted', async () => {
   let aborted = 0;
-  const before = (_request: unknown, signal?: AbortSignal) =>
-    new Promise<void>((_resolve, reject) => {
-      signal?.addEventListener('abort', () => {
-        aborted++;
-        reject(signal.reason);
-      });
-    });
+  const before = holdUntilAborted(() => aborted++);
   const stuck = await startTestServer({ flaws: { before } });
   try {
     const client = await openStream(stuck.streamUrl);

@@ -1,32 +1,22 @@
 // The stream over a real socket: the wire from ready to end, configuration, control messages, pressure, limits.
 
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import {
   FLOAT_CONFIG,
   handshake,
   openSocket,
   openStream,
   type StreamClient,
+  serversOfFile,
   spokenBytes,
-  startTestServer,
-  type TestServerOptions,
   until,
   wavOf,
 } from '../../test/server-harness.ts';
 import type { Word } from '../engine/transcriber.ts';
 import type { ServerMessage } from '../protocol/stream-messages.ts';
 
-const cleanups: (() => Promise<void>)[] = [];
-after(async () => {
-  for (const cleanup of cleanups) await cleanup();
-});
-
-async function start(options: TestServerOptions = {}) {
-  const server = await startTestServer(options);
-  cleanups.push(server.close);
-  return server;
-}
+const start = serversOfFile();
 
 const textOf = (messages: readonly ServerMessage[]): string =>
   messages.flatMap((message) => (message.type === 'transcript' && message.is_final ? [message.text] : [])).join(' ');
