@@ -6,6 +6,7 @@ import { Registry } from 'prom-client';
 import type { WhisperError } from '../core/errors.ts';
 import type { EngineParts } from '../server/readiness.ts';
 import { createServer } from '../server/server.ts';
+import { createDeferred } from '../streaming/deferred.ts';
 import { type LoadedEngine, loadEngine } from './load-engine.ts';
 import type { ModelOptions } from './options.ts';
 import type { ProgressDisplay } from './progress.ts';
@@ -31,7 +32,7 @@ const MIB = 1024 * 1024;
 
 /** Resolves after the signal has aborted and all is drained; rejects where it cannot start. */
 export async function serve(options: ServeOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
-  const engine = createPending<EngineParts>();
+  const engine = createDeferred<EngineParts>();
   const server = await createServer({
     engine: engine.promise,
     registry: new Registry(),
@@ -54,7 +55,7 @@ export async function serve(options: ServeOptions, progress: ProgressDisplay, si
   progress.message(`Listening on http://${shownHost}:${server.port}; loading model ${options.model}.`);
   let loaded: LoadedEngine | undefined;
   // A service whose engine died looks alive and refuses everything: it ends, and who supervises it starts it again.
-  const failure = createPending<WhisperError>();
+  const failure = createDeferred<WhisperError>();
   const loading = loadEngine({ ...options, onFailure: failure.resolve }, progress, signal).then((parts) => {
     loaded = parts;
     engine.resolve(parts);
@@ -71,19 +72,6 @@ export async function serve(options: ServeOptions, progress: ProgressDisplay, si
     await server.close({ deadlineMs: options.shutdownSeconds * 1000 });
     await loaded?.close();
   }
-}
-
-interface Pending<T> {
-  readonly promise: Promise<T>;
-  readonly resolve: (value: T) => void;
-}
-
-function createPending<T>(): Pending<T> {
-  let resolve: (value: T) => void = () => undefined;
-  const promise = new Promise<T>((done) => {
-    resolve = done;
-  });
-  return { promise, resolve };
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

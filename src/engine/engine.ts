@@ -271,7 +271,7 @@ export class Engine {
   #result(work: Work, candidate: Candidate | null): TranscribeResult {
     const { request } = work;
     const { attempt, decoded, quality, stride } = candidate ?? (work.best as Candidate);
-    const offset = attempt.withPrefix ? 0 : (request.prefixSamples ?? 0);
+    const offset = firstSample({ request, attempt });
     const sampleCount = request.pcm.length - offset;
     const language = work.language as string;
     const words =
@@ -301,8 +301,9 @@ export class Engine {
   }
 }
 
-/** Where the window of the next attempt begins in the request's audio. */
-const firstSample = ({ request, attempt }: Work): number => (attempt.withPrefix ? 0 : (request.prefixSamples ?? 0));
+/** Where an attempt's window begins in the request's audio. */
+const firstSample = ({ request, attempt }: Pick<Work, 'request' | 'attempt'>): number =>
+  attempt.withPrefix ? 0 : (request.prefixSamples ?? 0);
 
 /** Texts that end and do not repeat themselves come before others, then the likelier one. */
 function isBetter(a: Quality, b: Quality, rules: DecodingRules): boolean {
