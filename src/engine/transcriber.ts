@@ -21,8 +21,15 @@ export interface TranscribeRequest {
   readonly prefix?: readonly number[];
   /** Number of samples at the window's start that belong to `prefix`; a retry without the prefix starts there. @default 0 */
   readonly prefixSamples?: number;
+  /**
+   * A guess at the tokens that follow `prefix`, from an earlier look at the same audio: what is right in it costs one pass
+   * instead of a step a token, and the result is the same without it. @default []
+   */
+  readonly draft?: readonly number[];
   /** @default 'final' */
   readonly priority?: Priority;
+  /** Whose work it is (a stream, a file): owners of one priority take turns. @default '' */
+  readonly owner?: string;
 }
 
 /** One word as Whisper writes it. Joining the `text` of words gives the transcript. */
@@ -64,8 +71,27 @@ export interface ModelInfo {
   readonly languages: readonly string[];
 }
 
+/** What the engine measures of itself: the basis of admission and of the pace of partials. */
+export interface TranscriberLoad {
+  /** Windows that are computed side by side: engine threads, of all replicas together. */
+  readonly engines: number;
+  /** Shares (0-1) of the engines' time of the last 10 s that went into each kind of work. */
+  readonly finalShare: number;
+  readonly partialShare: number;
+  readonly fileShare: number;
+  /** Engine time of one final, mean over the last ones, in seconds; from the warm-up before there were any. */
+  readonly finalSeconds: number;
+  readonly partialSeconds: number;
+  /** Time that the final which waits longest has waited so far, in seconds; 0 where none waits. */
+  readonly oldestFinalSeconds: number;
+  /** 95th percentile of the time from submission of a final to its result over the last 10 s, in seconds; 0 without any. */
+  readonly finalDelaySeconds: number;
+}
+
 export interface Transcriber {
   readonly info: ModelInfo;
+  /** Cheap enough to be asked for every window. */
+  load(): TranscriberLoad;
   /** Rejects with WhisperError: `overloaded` when the queue is full, `cancelled` when the signal aborts, `internal`. */
   transcribe(request: TranscribeRequest, signal?: AbortSignal): Promise<TranscribeResult>;
   /** Waits for the requests it took, refuses later ones; idempotent. */
