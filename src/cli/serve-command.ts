@@ -16,6 +16,7 @@ export interface ServeOptions extends ModelOptions {
   readonly port: number;
   readonly maxQueue: number;
   readonly maxSessions: number;
+  readonly admitAll: boolean;
   readonly maxContainerStreams: number;
   readonly maxFiles: number;
   readonly maxUploadMb: number;
@@ -47,6 +48,7 @@ export async function serve(options: ServeOptions, progress: ProgressDisplay, si
       maxFileSeconds: options.maxAudioSeconds,
       maxStreamSeconds: options.maxStreamSeconds,
     },
+    admission: !options.admitAll,
     apiKeys: options.apiKey ?? [],
     allowedOrigins: options.allowedOrigin === undefined || options.allowedOrigin.includes('*') ? '*' : options.allowedOrigin,
     log: options.logLevel === 'silent' ? null : { level: options.logLevel },

@@ -1,7 +1,10 @@
 // The server's limits: what one client may use, and when the service says no. Each has a default that suits one machine.
 
 export interface ServerLimits {
-  /** Open streams; more are refused with HTTP 503 at the handshake. @default 64 */
+  /**
+   * Open streams; more are refused with HTTP 503 at the handshake. A bound for memory (an idle stream takes some 100 KiB, one that
+   * is a minute ahead 4 MiB); how many the machine can follow is measured, see admission.ts. @default 1024
+   */
   readonly maxSessions: number;
   /**
    * Streams with `encoding: container` among them. Each holds a thread of libuv's pool while it waits for bytes, so keep this
@@ -41,7 +44,7 @@ export interface ServerLimits {
 const MIB = 1024 * 1024;
 
 export const DEFAULT_LIMITS: ServerLimits = {
-  maxSessions: 64,
+  maxSessions: 1024,
   maxContainerStreams: 2,
   maxFiles: 4,
   maxMessageBytes: 4 * MIB,

@@ -28,6 +28,8 @@ export interface ServerOptions {
   readonly pagePath?: string | null;
   /** Over the defaults of limits.ts. */
   readonly limits?: Partial<ServerLimits>;
+  /** Refuse new streams and files when the engine's measured load says that they would come late. @default true */
+  readonly admission?: boolean;
   /** Bearer keys, one of which /stream and /transcribe then ask for. @default [] */
   readonly apiKeys?: readonly string[];
   /** Origins of pages that may use the service; '*' is any, `null` (a page from file://) included. @default '*' */
