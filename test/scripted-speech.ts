@@ -2,7 +2,8 @@
 // can read which words a window holds, whole or cut, without a model.
 
 import { WhisperError } from '../src/core/errors.ts';
-import type { SpeechDetector, TranscribeRequest, TranscribeResult, Transcriber, Word } from '../src/engine/transcriber.ts';
+import type { SpeechDetector, TranscribeRequest, TranscribeResult, Transcriber, TranscriberLoad, Word } from '../src/engine/transcriber.ts';
+import { IDLE_LOAD } from './load.ts';
 
 export interface SpokenWord {
   /** Samples. */
@@ -85,7 +86,11 @@ export function hear(words: readonly SpokenWord[], request: TranscribeRequest, f
 /** A Transcriber that hears the script. `requests` logs what it was asked. */
 export function createScriptedTranscriber(
   words: readonly SpokenWord[],
-  flaws: Flaws & { readonly before?: (request: TranscribeRequest, signal?: AbortSignal) => Promise<void> | void } = {},
+  flaws: Flaws & {
+    readonly before?: (request: TranscribeRequest, signal?: AbortSignal) => Promise<void> | void;
+    /** @default IDLE_LOAD */
+    readonly load?: () => TranscriberLoad;
+  } = {},
 ): Transcriber & { readonly requests: TranscribeRequest[] } {
   const requests: TranscribeRequest[] = [];
   const running = new Set<Promise<TranscribeResult>>();
@@ -100,6 +105,7 @@ export function createScriptedTranscriber(
   return {
     requests,
     info: { name: 'scripted', multilingual: true, languages: ['en', 'de'] },
+    load: flaws.load ?? (() => IDLE_LOAD),
     async transcribe(request, signal) {
       const answered = answer(request, signal);
       running.add(answered);

@@ -33,9 +33,12 @@ export class Anchors {
     this.#words = [...this.#words, ...kept].filter((word) => word.start >= committedUntil - this.#leftSamples);
   }
 
-  /** Where the window for [committedUntil, end) begins: at its first anchor, or at committedUntil when there is none. */
-  plan(committedUntil: number, end: number, windowLimitSamples: number): AnchoredStart {
-    const earliest = Math.max(committedUntil - this.#leftSamples, end - windowLimitSamples);
+  /**
+   * Where the window for [committedUntil, end) begins: at its first anchor, or at committedUntil when there is none.
+   * @param leftSamples less than what is kept, for a window that is content with less context
+   */
+  plan(committedUntil: number, end: number, windowLimitSamples: number, leftSamples = this.#leftSamples): AnchoredStart {
+    const earliest = Math.max(committedUntil - Math.min(leftSamples, this.#leftSamples), end - windowLimitSamples);
     let first = this.#words.length;
     let tokenCount = 0;
     while (first > 0 && this.#leftSamples > 0) {

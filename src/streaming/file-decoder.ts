@@ -20,6 +20,8 @@ export interface FileDecoderOptions {
   readonly language: LanguageLock;
   readonly task: Task;
   readonly promptText: string;
+  /** Names the file to the transcriber. */
+  readonly owner: string;
   transcribe(request: TranscribeRequest): Promise<TranscribeResult>;
 }
 
@@ -49,7 +51,7 @@ export class FileDecoder {
   }
 
   async #decode(window: FileWindow, pcm: Float32Array, pcmStart: number, previous: Promise<Decoded> | null): Promise<Decoded> {
-    const { language, task, promptText, transcribe } = this.#options;
+    const { language, task, promptText, owner, transcribe } = this.#options;
     const before = await previous;
     const anchors = before?.anchors ?? new Anchors(FILE_LEFT_SAMPLES);
     const committedUntil = before?.committedUntil ?? window.start;
@@ -64,6 +66,7 @@ export class FileDecoder {
       prefix,
       prefixSamples: committedUntil - start,
       priority: 'file',
+      owner,
     });
     language.observe(result);
     const words = placeWords(result, span, anchors.last);

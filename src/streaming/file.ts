@@ -1,5 +1,6 @@
 // Whole files: audio in as it is decoded, segments out in order, with memory that doesn't grow with the file.
 
+import { randomUUID } from 'node:crypto';
 import { toWhisperError, WhisperError } from '../core/errors.ts';
 import { SAMPLE_RATE, toSeconds } from '../core/units.ts';
 import type { SpeechDetector, Task, Transcriber } from '../engine/transcriber.ts';
@@ -107,6 +108,7 @@ async function* streamSegments(
     language,
     task: options.task,
     promptText: options.prompt,
+    owner: randomUUID(),
     transcribe: (request) => withRetries(() => parts.transcriber.transcribe(request, signal), RETRY_PAUSES_MS, signal, sleep),
   });
   const buffer = new SampleBuffer();

@@ -3,12 +3,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { IDLE_LOAD } from '../../test/load.ts';
 import { createScriptedTranscriber, layOut, scriptedDetector, synthesize } from '../../test/scripted-speech.ts';
 import { WhisperError } from '../core/errors.ts';
 import { SAMPLE_RATE, toSamples } from '../core/units.ts';
 import type { TranscribeRequest, Transcriber } from '../engine/transcriber.ts';
 import type { StreamEvent } from '../protocol/stream-messages.ts';
 import { createLiveSession, type LiveOptions, type LiveParts } from './live.ts';
+import { PartialPacer } from './partial-pacer.ts';
 
 const WORDS = layOut(Array.from({ length: 60 }, (_, n) => ({ pause: n === 30 ? 64_000 : 1600, length: 4800 })));
 const SAMPLE_COUNT = WORDS.at(-1)!.end + 8000;
@@ -152,6 +154,52 @@ describe('a live session', () => {
     }
     await live.end();
     assert.ok(finals(events).length > 0);
+  });
+
+  test('leaves partials out while finals take all of the engine, and shows the first when there is room again', async () => {
+    let finalShare = 0.9;
+    let nowMs = 0;
+    const transcriber = createScriptedTranscriber(WORDS, { load: () => ({ ...IDLE_LOAD, finalShare }) });
+    const { live } = open({ interimResults: true }, { transcriber, now: () => nowMs });
+    const priorities = () => transcriber.requests.map((request) => request.priority);
+    for (let at = 0; at < 4; at++) {
+      live.push(audio(at, at + 1));
+      await turn();
+    }
+    assert.deepEqual(priorities(), []);
+    finalShare = 0;
+    nowMs = 1000;
+    live.push(audio(4, 4.5));
+    await turn();
+    assert.deepEqual(priorities(), ['partial']);
+    live.close();
+  });
+
+  test('shares a pacer with the sessions beside it, and leaves it when it is over', async () => {
+    let nowMs = 0;
+    const pacer = new PartialPacer(
+      () => IDLE_LOAD,
+      () => (nowMs += 1000),
+    );
+    const sessions = Array.from({ length: 10 }, () => open({ interimResults: true }, { pacer }).live);
+    open({}, { pacer });
+    // 10 partials of 0.1 s in an eighth of two engines.
+    assert.equal(pacer.intervalSeconds(), 4);
+    for (const live of sessions.slice(1)) live.close();
+    await sessions[0]!.end();
+    assert.equal(pacer.intervalSeconds(), 1);
+  });
+
+  test('names its stream to the transcriber, each another', async () => {
+    const transcriber = createScriptedTranscriber(WORDS);
+    for (const owner of ['a', undefined, undefined]) {
+      const { live } = open({}, { transcriber, ...(owner && { owner }) });
+      live.push(audio(0, 2));
+      await live.end();
+    }
+    const owners = transcriber.requests.map((request) => request.owner);
+    assert.equal(owners[0], 'a');
+    assert.equal(new Set(owners).size, 3);
   });
 
   test('aborts a partial when the next final window is there', async () => {

@@ -1,10 +1,12 @@
 // Drives a live session: asks the transcriber and the speech detector what the session wants to know, and sends its events in order.
 
+import { randomUUID } from 'node:crypto';
 import { toWhisperError, WhisperError } from '../core/errors.ts';
 import { toSamples } from '../core/units.ts';
 import type { SpeechDetector, Task, Transcriber } from '../engine/transcriber.ts';
 import type { StreamEvent } from '../protocol/stream-messages.ts';
 import { createDeferred, type Deferred } from './deferred.ts';
+import { PartialPacer } from './partial-pacer.ts';
 import { ReceiptClock } from './receipt-clock.ts';
 import { type Sleep, sleepOnTimer, withRetries } from './retry.ts';
 import { Session } from './session.ts';
@@ -46,6 +48,10 @@ export interface LiveParts {
   readonly now?: () => number;
   /** Waits between retries. @default a timer */
   readonly sleep?: Sleep;
+  /** How often the sessions of one engine may show partials: shared by all of them. @default one of its own */
+  readonly pacer?: PartialPacer;
+  /** Names the stream to the transcriber, see TranscribeRequest. @default a random id */
+  readonly owner?: string;
 }
 
 export interface LiveSession {
@@ -81,12 +87,15 @@ class LiveDriver implements LiveSession {
   readonly #outbox: SessionEvent[] = [];
   readonly #drainWaiters = new Set<{ readonly belowSamples: number; readonly deferred: Deferred }>();
   #partial: AbortController | null = null;
+  #leavePacer: (() => void) | null = null;
   #ending: Promise<void> | null = null;
   #isSending = false;
   #isOver = false;
 
   constructor(parts: LiveParts, options: LiveOptions) {
-    this.#parts = { now: () => performance.now(), sleep: sleepOnTimer, ...parts };
+    const now = parts.now ?? (() => performance.now());
+    const pacer = parts.pacer ?? new PartialPacer(() => parts.transcriber.load(), now);
+    this.#parts = { sleep: sleepOnTimer, owner: randomUUID(), ...parts, now, pacer };
     this.#options = options;
     this.#session = new Session({
       chunkSamples: toSamples(options.chunkDuration),
@@ -96,10 +105,12 @@ class LiveDriver implements LiveSession {
       task: options.task,
       promptText: options.prompt,
       interimResults: options.interimResults,
+      owner: this.#parts.owner,
       ...(options.silenceLevelDb !== undefined && { silenceLevelDb: options.silenceLevelDb }),
       speechThreshold:
         parts.speechDetector === null ? null : options.speechThreshold === undefined ? SPEECH_THRESHOLD : options.speechThreshold,
     });
+    if (options.interimResults) this.#leavePacer = pacer.join();
     this.done = this.#settled.promise;
     if (options.signal.aborted) this.close();
     else options.signal.addEventListener('abort', this.#onAbort, { once: true });
@@ -160,7 +171,8 @@ class LiveDriver implements LiveSession {
 
   /** Takes steps until the session waits for an answer or for audio. */
   #pump(): void {
-    for (let step = this.#session.next(); step !== null && !this.#isOver; step = this.#session.next()) {
+    const interval = this.#leavePacer === null ? Number.POSITIVE_INFINITY : this.#parts.pacer.intervalSamples();
+    for (let step = this.#session.next(interval); step !== null && !this.#isOver; step = this.#session.next(interval)) {
       if (step.kind === 'emit') this.#emit(step.events);
       else void this.#work(step);
     }
@@ -236,6 +248,7 @@ class LiveDriver implements LiveSession {
     this.#options.signal.removeEventListener('abort', this.#onAbort);
     this.#running.abort();
     this.#partial?.abort();
+    this.#leavePacer?.();
     const reason = error ?? cancelled();
     for (const flush of this.#flushes.splice(0)) flush.reject(reason);
     for (const { deferred } of this.#drainWaiters) deferred.reject(reason);

@@ -18,6 +18,8 @@ export interface SessionOptions {
   readonly promptText?: string;
   /** Ask for partials. @default false */
   readonly interimResults?: boolean;
+  /** Goes with every request: owners take turns at the engine. @default '' */
+  readonly owner?: string;
   /** A region whose every 20 ms lie below this is silence; null switches it off. Unit: dBFS. @default -60 */
   readonly silenceLevelDb?: number | null;
   /** Speech probability (0-1) from which a frame counts as speech; null: there is no detector to ask. @default null */

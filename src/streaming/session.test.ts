@@ -19,6 +19,8 @@ interface Scene {
   readonly frame: (n: number) => number;
   /** Whether answers come at once or only after some more frames. */
   readonly delayed?: boolean;
+  /** Samples between partials when the n-th frame is there. */
+  readonly partialInterval?: (n: number) => number;
   readonly answer?: (request: TranscribeRequest, step: DecodeStep) => TranscribeResult;
   readonly gate?: (step: GateStep) => Float32Array;
   readonly watch?: (session: Session, step: DecodeStep | GateStep) => void;
@@ -33,9 +35,9 @@ function run(scene: Scene): SessionEvent[] {
     if (step.kind === 'gate') events.push(...session.gateResult(step, scene.gate?.(step) ?? soundIn(step.pcm)));
     else events.push(...session.decodeResult(step, scene.answer?.(step.request, step) ?? hear(scene.words, step.request)));
   };
-  const settle = (answerAll: boolean): void => {
+  const settle = (n: number, answerAll: boolean): void => {
     for (;;) {
-      const step = session.next();
+      const step = session.next(scene.partialInterval?.(n));
       if (step?.kind === 'emit') events.push(...step.events);
       else if (step !== null) {
         scene.watch?.(session, step);
@@ -54,14 +56,14 @@ function run(scene: Scene): SessionEvent[] {
       session.finalize();
       flushes.shift();
     }
-    settle(!scene.delayed);
+    settle(n, !scene.delayed);
     if (scene.delayed && scatter(n) < 0.3 && waiting.length > 0) {
       answer(waiting.shift()!);
-      settle(false);
+      settle(n, false);
     }
   }
   session.end();
-  settle(true);
+  settle(0, true);
   assert.equal(session.next(), null);
   return events;
 }
@@ -184,7 +186,7 @@ describe('any stream', () => {
         const watch = (session: Session, { window }: DecodeStep | GateStep): void => {
           assert.ok(window.start <= window.committedUntil && window.committedUntil < window.end && window.end <= session.receivedSamples);
           assert.ok(window.end - window.start <= 28 * SAMPLE_RATE);
-          assert.ok(window.committedUntil - window.start <= 8 * SAMPLE_RATE);
+          assert.ok(window.committedUntil - window.start <= (window.purpose === 'final' ? 5 : 2) * SAMPLE_RATE);
           assert.ok(window.end - window.committedUntil <= scene.options.chunkSamples + 4 * SAMPLE_RATE);
           assert.equal(window.prefix.length > 0, window.start < window.committedUntil);
         };
@@ -206,15 +208,18 @@ describe('any stream', () => {
     );
   });
 
-  test('has the same finals with and without partials', () => {
+  test('has the same finals with and without partials, however they are paced', () => {
     const withoutRev = (events: readonly SessionEvent[]) =>
       committed(events).map((event) => (isFinal(event) ? { ...event, rev: 0 } : event));
     fc.assert(
       fc.property(scenes, (scene) => {
-        const both = [true, false].map((interimResults) =>
-          withoutRev(run({ ...scene, delayed: true, answer: noisy(scene.words), options: { ...scene.options, interimResults } })),
-        );
-        assert.deepEqual(both[0], both[1]);
+        const paces = [() => SAMPLE_RATE, (n: number) => (scatter(n) < 0.2 ? Number.POSITIVE_INFINITY : scatter(n, 1) * 8 * SAMPLE_RATE)];
+        const [without, ...paced] = [null, ...paces].map((partialInterval) => {
+          const options = { ...scene.options, interimResults: partialInterval !== null };
+          const pace = partialInterval === null ? {} : { partialInterval };
+          return withoutRev(run({ ...scene, delayed: true, answer: noisy(scene.words), options, ...pace }));
+        });
+        for (const events of paced) assert.deepEqual(events, without);
       }),
       { numRuns: 60 },
     );
@@ -252,10 +257,12 @@ describe('a session', () => {
     return requests;
   };
 
-  test('forces the decoder through the words of the last 8 s, and does not without context', () => {
+  test('forces the decoder through the words of the last 5 s, 2 s for a partial, and does not without context', () => {
     const [first, , third] = requestsOf({});
     assert.equal(first!.prefixSamples, 0);
-    assert.deepEqual([third!.prefixSamples! > 7 * SAMPLE_RATE, third!.prefix!.length > 15], [true, true]);
+    assert.deepEqual([third!.prefixSamples! > 4 * SAMPLE_RATE, third!.prefix!.length > 10], [true, true]);
+    const partial = requestsOf({ options: { ...usual, interimResults: true } }).findLast((request) => request.priority === 'partial');
+    assert.ok(partial!.prefixSamples! > SAMPLE_RATE && partial!.prefixSamples! <= 2 * SAMPLE_RATE, String(partial!.prefixSamples));
     assert.ok(
       requestsOf({ options: { ...usual, useContext: false } }).every(
         (request) => request.prefixSamples === 0 && request.prefix!.length === 0,
@@ -381,6 +388,63 @@ describe('a session', () => {
     const events = run({ ...scene, options: { ...usual, interimResults: true } });
     assertLedger(events, scene);
     assert.ok(events.filter((event) => event.kind === 'partial').length > 10);
+  });
+
+  test('sends what it heard last after the committed words as draft: of a partial, or held back', () => {
+    for (const interimResults of [true, false]) {
+      const requests = requestsOf({ options: { ...usual, interimResults } });
+      assert.deepEqual(requests[0]!.draft, []);
+      assert.ok(requests.slice(1).every(({ draft }) => draft!.length > 0));
+      for (const request of requests) {
+        const committed = request.prefix!.length === 0 ? 0 : request.prefix!.at(-1)!;
+        // A cut word comes last, if at all; before it the words go on where the prefix ends.
+        const whole = request.draft!.filter((token) => token > 0);
+        assert.deepEqual(
+          whole,
+          whole.map((_, n) => committed + n + 1),
+        );
+        assert.ok(whole.length >= request.draft!.length - 1);
+      }
+      const [partial] = requests.filter((request) => request.priority === 'partial').slice(3);
+      if (interimResults) assert.ok(partial!.draft!.length >= 7, 'words of the partial before');
+    }
+  });
+
+  test('starts afresh with its draft when a flush or silence has committed all', () => {
+    const flushes = [toSamples(3)];
+    const [, , , afterFlush] = requestsOf({ flushes, options: { ...usual, interimResults: true } });
+    assert.deepEqual([afterFlush!.prefixSamples! > 0, afterFlush!.draft], [true, []]);
+  });
+
+  test('names its owner in every request', () => {
+    assert.ok(requestsOf({ options: { ...usual, owner: 'stream-1' } }).every((request) => request.owner === 'stream-1'));
+  });
+
+  test('spaces partials as it is told, but for the first; none when there is no room', () => {
+    const endsOf = (partialInterval: (n: number) => number, words = steady) => {
+      const ends: number[] = [];
+      const options = { ...usual, interimResults: true };
+      const watch = (_: Session, { window }: GateStep | DecodeStep) => {
+        if (window.purpose === 'partial') ends.push(toSeconds(window.end));
+      };
+      run({ ...scene, words, sampleCount: words.at(-1)!.end, options, partialInterval, watch });
+      return ends;
+    };
+    assert.deepEqual(endsOf(() => 3 * SAMPLE_RATE).slice(0, 2), [1, 4]);
+    assert.deepEqual(
+      endsOf(() => Number.POSITIVE_INFINITY),
+      [],
+    );
+    // Rare partials: only the one that shows that somebody listens.
+    assert.deepEqual(
+      endsOf(() => 30 * SAMPLE_RATE),
+      [1],
+    );
+    // Silence costs nothing: the interval does not count from it.
+    const late = steady.map(({ start, end }) => ({ start: start + toSamples(3), end: end + toSamples(3) }));
+    assert.equal(endsOf(() => 3 * SAMPLE_RATE, late)[0], 4);
+    // Room comes back with the frame of 2.5 s.
+    assert.equal(endsOf((n) => (n < 125 ? Number.POSITIVE_INFINITY : SAMPLE_RATE))[0], 2.52);
   });
 
   test('takes back a partial that came to nothing', () => {

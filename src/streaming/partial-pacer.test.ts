@@ -1,0 +1,74 @@
+// The pace of partials: what they may take of the engines, and when they make room.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { IDLE_LOAD } from '../../test/load.ts';
+import { PartialPacer, partialIntervalSeconds } from './partial-pacer.ts';
+
+const share = fc.double({ min: 0, max: 1, noNaN: true });
+
+describe('the interval between partials', () => {
+  test('keeps all partials together within an eighth of the engines, and is never below a second', () => {
+    fc.assert(
+      fc.property(
+        fc.record({
+          finalShare: share,
+          partialSeconds: fc.double({ min: 0, max: 2, noNaN: true }),
+          engines: fc.integer({ min: 1, max: 32 }),
+        }),
+        fc.integer({ min: 0, max: 1000 }),
+        (measured, sessions) => {
+          const interval = partialIntervalSeconds({ ...IDLE_LOAD, ...measured }, sessions);
+          assert.ok(interval >= 1);
+          assert.ok((sessions * measured.partialSeconds) / interval <= 0.125 * measured.engines + 1e-9);
+          if (measured.finalShare >= 0.75) assert.equal(interval, Number.POSITIVE_INFINITY);
+        },
+      ),
+    );
+  });
+
+  test('grows as finals take more, and with the sessions', () => {
+    const at = (finalShare: number, sessions = 10) => partialIntervalSeconds({ ...IDLE_LOAD, finalShare }, sessions);
+    assert.deepEqual([at(0, 1), at(0), at(0.6)], [1, 4, 4]);
+    assert.ok(Math.abs(at(0.675) - 8) < 1e-9);
+    assert.deepEqual([at(0.75, 0), at(0.75), at(1)], Array(3).fill(Number.POSITIVE_INFINITY));
+  });
+});
+
+describe('the pacer', () => {
+  test('asks for the load at most every 200 ms', () => {
+    let [nowMs, asked] = [0, 0];
+    const pacer = new PartialPacer(
+      () => {
+        asked++;
+        return IDLE_LOAD;
+      },
+      () => nowMs,
+    );
+    for (nowMs = 0; nowMs <= 1000; nowMs += 10) pacer.intervalSamples();
+    assert.equal(asked, 6);
+  });
+
+  test('counts a session once, however often it leaves', () => {
+    let nowMs = 0;
+    const pacer = new PartialPacer(
+      () => IDLE_LOAD,
+      () => (nowMs += 1000),
+    );
+    const leave = pacer.join();
+    for (let n = 0; n < 9; n++) pacer.join();
+    assert.equal(pacer.intervalSamples(), 64_000);
+    leave();
+    leave();
+    assert.equal(pacer.intervalSamples(), 57_600);
+  });
+
+  test('paces as usual while there is no engine', () => {
+    const pacer = new PartialPacer(
+      () => null,
+      () => 0,
+    );
+    assert.equal(pacer.intervalSeconds(), 1);
+  });
+});
