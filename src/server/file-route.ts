@@ -6,6 +6,7 @@ import { WhisperError } from '../core/errors.ts';
 import { SAMPLE_RATE } from '../core/units.ts';
 import { type FileQuery, parseFileQuery } from '../protocol/file-query.ts';
 import { transcribeAudio } from '../streaming/file.ts';
+import { hasRoomForFiles } from './admission.ts';
 import type { KeyCheck } from './api-keys.ts';
 import { formatTranscript } from './file-format.ts';
 import { openUpload } from './file-upload.ts';
@@ -19,6 +20,8 @@ export interface FileRouteOptions {
   readonly limits: ServerLimits;
   readonly metrics: ServerMetrics;
   readonly checkKey: KeyCheck;
+  /** Refuse files while live speech takes all of the engine. */
+  readonly yieldsToStreams: boolean;
 }
 
 export interface FileRoute {
@@ -35,8 +38,13 @@ export function addFileRoute(app: FastifyInstance, options: FileRouteOptions): F
     try {
       checkKey(request.raw);
       const engine = readiness.require();
-      if (running.size < limits.maxFiles) return engine;
-      throw new WhisperError('overloaded', `${limits.maxFiles} files are being transcribed; try again later.`, { retryAfterSeconds: 5 });
+      if (running.size >= limits.maxFiles) {
+        throw new WhisperError('overloaded', `${limits.maxFiles} files are being transcribed; try again later.`, { retryAfterSeconds: 5 });
+      }
+      if (options.yieldsToStreams && !hasRoomForFiles(engine.transcriber.load())) {
+        throw new WhisperError('overloaded', 'Live streams need all there is; try again later.', { retryAfterSeconds: 10 });
+      }
+      return engine;
     } catch (error) {
       if (error instanceof WhisperError) metrics.refused('rest', error.code);
       throw error;

@@ -1,7 +1,7 @@
 // Whether the service takes work: starting until the model is warm, then ready, then draining.
 
 import { WhisperError } from '../core/errors.ts';
-import type { SpeechDetector, Transcriber } from '../engine/transcriber.ts';
+import type { SpeechDetector, Transcriber, TranscriberLoad } from '../engine/transcriber.ts';
 import type { Sleep } from '../streaming/retry.ts';
 
 /** What transcribes; closed by whoever made it. */
@@ -15,6 +15,8 @@ export interface EngineParts {
 export interface Readiness {
   /** The warm engine. Throws WhisperError `not_ready` before, `going_away` while draining. */
   require(): EngineParts;
+  /** What the engine measures, also while draining; null before it is there. */
+  load(): TranscriberLoad | null;
   /** From now on nothing new is taken. */
   drain(): void;
 }
@@ -39,6 +41,7 @@ export function createReadiness(engine: EngineParts | Promise<EngineParts>): Rea
       if (parts === null) throw new WhisperError('not_ready', 'The model is not loaded yet.', { retryAfterSeconds: 5 });
       return parts;
     },
+    load: () => parts?.transcriber.load() ?? null,
     drain() {
       draining = true;
     },

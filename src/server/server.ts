@@ -6,6 +6,9 @@ import multipart from '@fastify/multipart';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import type { Registry } from 'prom-client';
 import { WhisperError } from '../core/errors.ts';
+import { PartialPacer } from '../streaming/partial-pacer.ts';
+import { Admission } from './admission.ts';
+import { createAdmissionMetrics } from './admission-metrics.ts';
 import { createKeyCheck } from './api-keys.ts';
 import { addFileRoute } from './file-route.ts';
 import { addErrorHandlers, drainBody, handleClientError, sendError } from './http-errors.ts';
@@ -60,6 +63,11 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   const limits = resolveLimits(options.limits);
   const metrics = createMetrics(options.registry);
   const readiness = createReadiness(options.engine);
+  const now = (): number => performance.now();
+  const { load } = readiness;
+  const admission = options.admission === false ? null : new Admission(now);
+  const pacer = new PartialPacer(load, now);
+  createAdmissionMetrics(options.registry, { load, admission, pacer });
   const checkKey = createKeyCheck(apiKeys);
   const app = createApp(options, limits, metrics);
   const requests = countRequests(app, metrics);
@@ -75,10 +83,20 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   addErrorHandlers(app, metrics);
   addStatusRoutes(app, readiness, options.registry);
   if (pagePath !== null) addPageRoutes(app, pagePath);
-  const files = addFileRoute(app, { readiness, limits, metrics, checkKey });
+  const files = addFileRoute(app, { readiness, limits, metrics, checkKey, yieldsToStreams: admission !== null });
   const isAllowedOrigin = (origin: string | undefined): boolean =>
     origin === undefined || allowedOrigins === '*' || allowedOrigins.includes(origin);
-  const streams = addStreamRoute(app.server, { readiness, limits, metrics, log: app.log, checkKey, isAllowedOrigin });
+  const streams = addStreamRoute(app.server, {
+    readiness,
+    admission,
+    pacer,
+    limits,
+    metrics,
+    log: app.log,
+    checkKey,
+    isAllowedOrigin,
+    now,
+  });
   await app.listen({ host, port });
 
   let closing: Promise<void> | null = null;

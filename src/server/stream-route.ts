@@ -8,6 +8,8 @@ import { type Server as SocketServer, type WebSocket, WebSocketServer } from 'ws
 import { ReaderSlots } from '../audio/reader-slots.ts';
 import { toWhisperError, WhisperError } from '../core/errors.ts';
 import { createLiveSession, type LiveOptions } from '../streaming/live.ts';
+import type { PartialPacer } from '../streaming/partial-pacer.ts';
+import type { Admission } from './admission.ts';
 import type { KeyCheck } from './api-keys.ts';
 import { replyOnSocket } from './error-body.ts';
 import type { ServerLimits } from './limits.ts';
@@ -18,12 +20,18 @@ import { StreamSocket } from './stream-socket.ts';
 
 export interface StreamRouteOptions {
   readonly readiness: Readiness;
+  /** null: streams are not refused for load. */
+  readonly admission: Admission | null;
+  /** Of the partials of all streams. */
+  readonly pacer: PartialPacer;
   readonly limits: ServerLimits;
   readonly metrics: ServerMetrics;
   readonly log: FastifyBaseLogger;
   readonly checkKey: KeyCheck;
   /** Whether a page of this origin may connect; programs send none. */
   readonly isAllowedOrigin: (origin: string | undefined) => boolean;
+  /** Milliseconds, monotonic. */
+  readonly now: () => number;
 }
 
 export interface StreamRoute {
@@ -42,8 +50,7 @@ const MAX_BUFFERED_CHUNKS = 65_536;
 
 /** Listens for upgrades on the server. The paths that do not upgrade are fastify's. */
 export function addStreamRoute(server: Server, options: StreamRouteOptions): StreamRoute {
-  const { readiness, limits, metrics, log } = options;
-  const now = (): number => performance.now();
+  const { readiness, admission, pacer, limits, metrics, log, now } = options;
   const readerSlots = new ReaderSlots(limits.maxContainerStreams);
   const connections = new Set<StreamConnection>();
   let onEmpty: (() => void) | null = null;
@@ -65,9 +72,11 @@ export function addStreamRoute(server: Server, options: StreamRouteOptions): Str
     });
   });
 
-  function accept(request: IncomingMessage, socket: StreamSocket, engine: EngineParts): void {
-    const createSession = (live: LiveOptions) => createLiveSession({ ...engine, now }, live);
+  /** A browser does not see the status of a refused handshake, so what it must know comes as an event. */
+  function accept(request: IncomingMessage, socket: StreamSocket, engine: EngineParts, refusal: WhisperError | null): void {
     const sessionId = randomUUID();
+    const createSession = (live: LiveOptions) => createLiveSession({ ...engine, now, pacer, owner: sessionId }, live);
+    let leave: (() => void) | undefined;
     const connection = new StreamConnection({
       socket,
       sessionId,
@@ -80,17 +89,29 @@ export function addStreamRoute(server: Server, options: StreamRouteOptions): Str
       now,
       onClosed: () => {
         connections.delete(connection);
+        leave?.();
         if (connections.size === 0) onEmpty?.();
       },
     });
     connections.add(connection);
     log.info({ session: sessionId }, 'stream opened');
     try {
-      // A browser does not see the status of a refused handshake, so this refusal comes as an event.
       options.checkKey(request, { alsoInQuery: true });
+      if (refusal !== null) throw refusal;
+      leave = admission?.enter();
     } catch (error) {
-      connection.refuse(toWhisperError(error));
+      const thrown = toWhisperError(error);
+      if (thrown === refusal) metrics.refused('stream', refusal.code);
+      connection.refuse(thrown);
     }
+  }
+
+  /** The refusal of a stream that would make all of them late, or null. */
+  function refusalForLoad(engine: EngineParts): WhisperError | null {
+    const assessment = admission?.assess(engine.transcriber.load());
+    if (assessment === undefined || assessment.isAdmitting) return null;
+    const { retryAfterSeconds } = assessment;
+    return new WhisperError('overloaded', 'One more stream could not be followed in time; try again later.', { retryAfterSeconds });
   }
 
   function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -102,7 +123,10 @@ export function addStreamRoute(server: Server, options: StreamRouteOptions): Str
       if (connections.size >= limits.maxSessions) {
         throw new WhisperError('overloaded', `All ${limits.maxSessions} sessions are taken; try again later.`, { retryAfterSeconds: 5 });
       }
-      webSockets.handleUpgrade(request, socket, head, (webSocket) => accept(request, webSocket, engine));
+      const refusal = refusalForLoad(engine);
+      const isBrowser = request.headers.origin !== undefined;
+      if (refusal !== null && !isBrowser) throw refusal;
+      webSockets.handleUpgrade(request, socket, head, (webSocket) => accept(request, webSocket, engine, refusal));
     } catch (error) {
       const refusal = toWhisperError(error);
       metrics.refused('stream', refusal.code);
