@@ -1,120 +1,130 @@
-// The Transcriber that computes in this process, on a thread of its own.
+// The Transcriber that computes in this process: a queue of windows before some engines, each on a thread of its own.
 
-import { on, once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
-import { type ErrorCode, WhisperError } from '../core/errors.ts';
+import { WhisperError } from '../core/errors.ts';
+import { SAMPLE_RATE } from '../core/units.ts';
 import type { ModelConfig } from '../model/config.ts';
-import type { EngineMessage, EngineReply } from './engine-messages.ts';
-import type { EngineWorkerData } from './engine-worker.ts';
+import type { WindowCost } from './engine-messages.ts';
+import { cancelled, type EngineAnswer, type EngineThread, openAllThreads, openEngineThread } from './engine-thread.ts';
+import { engineSeconds, LoadMeter } from './load-meter.ts';
 import { PendingCalls } from './pending-calls.ts';
-import { spawnWorker } from './spawn-worker.ts';
-import type { ModelInfo, TranscribeRequest, TranscribeResult, Transcriber } from './transcriber.ts';
+import type { ModelInfo, Priority, TranscribeRequest, TranscribeResult, Transcriber, TranscriberLoad } from './transcriber.ts';
+import { type WaitingWindow, WindowQueue, type WindowQueueOptions } from './window-queue.ts';
 
-export interface LocalTranscriberOptions extends EngineWorkerData {
-  /** Most windows that wait or run; more are refused as `overloaded`. */
-  readonly maxQueue: number;
+export interface LocalTranscriberOptions extends WindowQueueOptions {
+  /** Engine time of one final, as the warm-up took it: what `load()` tells before there was any. @default 0 */
+  readonly warmUpSeconds?: number;
+  /** A steady clock. @default performance.now */
+  readonly nowMs?: () => number;
+}
+
+/** What became of one window. */
+export interface WindowObservation {
+  readonly priority: Priority;
+  readonly outcome: 'done' | 'failed' | 'refused' | 'cancelled';
+  readonly audioSeconds: number;
+  /** From submission to its start on an engine, or to the end where it never started. */
+  readonly waitSeconds: number;
+  /** Time that it took of an engine; 0 unless it is done. */
+  readonly engineSeconds: number;
+  /** Null unless it is done. */
+  readonly cost: WindowCost | null;
 }
 
 export interface TranscriberListeners {
   /** Told in words of long work, such as building graphs. */
   readonly onMessage?: ((message: string) => void) | undefined;
-  /** Told once when the engine's thread died: every request is refused from then on. */
+  /** Told once when an engine's thread died: every request is refused from then on. */
   readonly onFailure?: ((error: WhisperError) => void) | undefined;
+  /** Told of every window when it leaves. */
+  readonly onWindow?: ((observation: WindowObservation) => void) | undefined;
+  /** Told how many windows wait, when that may have changed. */
+  readonly onQueue?: ((waitingCount: number) => void) | undefined;
 }
 
-/** Resolves when the model is loaded. */
-export async function createLocalTranscriber(options: LocalTranscriberOptions, listeners: TranscriberListeners = {}): Promise<Transcriber> {
-  const { maxQueue, ...workerData } = options;
-  return connectTranscriber(spawnWorker('engine-worker', workerData), options.model.config, maxQueue, listeners);
+type Model = Pick<ModelConfig, 'name' | 'multilingual'>;
+
+/** A Transcriber over threads that are open, at least one; it closes them. */
+export function transcriberOver(
+  threads: readonly EngineThread[],
+  { name, multilingual }: Model,
+  options: LocalTranscriberOptions,
+  listeners: TranscriberListeners = {},
+): Transcriber {
+  const languages = multilingual ? (threads[0]?.languages ?? []) : ['en'];
+  return new LocalTranscriber(threads, { name, multilingual, languages }, options, listeners);
 }
 
-/** The same on a thread that was started elsewhere and speaks as `engine-worker` does. */
+/** The same over workers that were started elsewhere and speak as `engine-worker` does. */
 export async function connectTranscriber(
-  worker: Worker,
-  { name, multilingual }: Pick<ModelConfig, 'name' | 'multilingual'>,
-  maxQueue: number,
-  { onMessage, onFailure }: TranscriberListeners = {},
+  workers: readonly Worker[],
+  model: Model,
+  options: LocalTranscriberOptions,
+  listeners: TranscriberListeners = {},
 ): Promise<Transcriber> {
-  const languages = await whenReady(worker, onMessage);
-  const info = { name, multilingual, languages: multilingual ? languages : ['en'] };
-  return new LocalTranscriber(worker, info, maxQueue, onFailure);
+  const threads = await openAllThreads(workers.map((worker) => openEngineThread(worker, listeners.onMessage)));
+  return transcriberOver(threads, model, options, listeners);
 }
 
-/** The languages that the loaded model knows. */
-async function whenReady(worker: Worker, onMessage?: (message: string) => void): Promise<readonly string[]> {
-  const stop = new AbortController();
-  const { signal } = stop;
-  try {
-    const ended = once(worker, 'exit', { signal }).then(([exitCode]) => {
-      throw new WhisperError('internal', `The engine's thread ended with code ${exitCode} while loading.`);
-    });
-    ended.catch(() => {}); // the loser of the race is aborted below
-    const messages = on(worker, 'message', { signal }) as AsyncIterableIterator<[EngineReply]>;
-    for (;;) {
-      const next = await Promise.race([messages.next(), ended]);
-      const [reply] = next.value as [EngineReply];
-      if (reply.kind === 'starting') onMessage?.(reply.message);
-      if (reply.kind === 'broken') throw asError(reply);
-      if (reply.kind === 'ready') return reply.languages;
-    }
-  } catch (cause) {
-    throw cause instanceof WhisperError ? cause : engineFailed(cause);
-  } finally {
-    stop.abort();
-  }
+interface Window extends WaitingWindow {
+  readonly id: number;
+  request: TranscribeRequest;
+  readonly audioSeconds: number;
+  readonly signal: AbortSignal | undefined;
+  /** Null while it waits. */
+  startedSeconds: number | null;
 }
-
-const engineFailed = (cause: unknown): WhisperError => new WhisperError('internal', 'The engine failed.', { cause });
-
-const asError = ({ code, message }: { code: ErrorCode; message: string }): WhisperError =>
-  code === 'internal' ? engineFailed(message) : new WhisperError(code, message);
 
 class LocalTranscriber implements Transcriber {
   readonly info: ModelInfo;
-  readonly #worker: Worker;
-  readonly #maxQueue: number;
-  readonly #onFailure: ((error: WhisperError) => void) | undefined;
-  readonly #pending = new PendingCalls<TranscribeResult>(() => {
-    this.#worker.unref();
-    this.#onIdle?.();
-  });
+  readonly #threads: readonly EngineThread[];
+  readonly #options: LocalTranscriberOptions;
+  readonly #listeners: TranscriberListeners;
+  readonly #queue: WindowQueue<Window>;
+  readonly #meter: LoadMeter;
+  /** What each thread runs. */
+  readonly #running: readonly Record<Priority, number>[];
+  /** What waits or runs. */
+  readonly #calls = new PendingCalls<TranscribeResult>(() => this.#onIdle?.());
+  readonly #nowMs: () => number;
+  #expiry: NodeJS.Timeout | undefined;
   /** Why no more requests are taken. */
   #refusal: WhisperError | null = null;
   #closing: Promise<void> | null = null;
-  #hasExited = false;
   #onIdle: (() => void) | null = null;
 
-  constructor(worker: Worker, info: ModelInfo, maxQueue: number, onFailure?: (error: WhisperError) => void) {
+  constructor(threads: readonly EngineThread[], info: ModelInfo, options: LocalTranscriberOptions, listeners: TranscriberListeners) {
     this.info = info;
-    this.#worker = worker;
-    this.#maxQueue = maxQueue;
-    this.#onFailure = onFailure;
-    worker.on('message', (reply: EngineReply) => this.#settle(reply));
-    worker.on('error', (cause) => this.#fail(engineFailed(cause)));
-    worker.on('exit', () => {
-      this.#hasExited = true;
-      this.#fail(new WhisperError('internal', "The engine's thread ended."));
-    });
-    // The process may end while the engine idles; pending requests hold it by their promises' owners.
-    worker.unref();
+    this.#threads = threads;
+    this.#options = options;
+    this.#listeners = listeners;
+    this.#queue = new WindowQueue(options);
+    this.#meter = new LoadMeter(threads.length, options.warmUpSeconds ?? 0);
+    this.#running = threads.map(() => ({ final: 0, partial: 0, file: 0 }));
+    this.#nowMs = options.nowMs ?? (() => performance.now());
+    for (const thread of threads) thread.whenFailed((error) => this.#fail(error));
+  }
+
+  load(): TranscriberLoad {
+    const now = this.#nowSeconds();
+    return this.#meter.load(now, this.#queue.oldestFinalSeconds(now));
   }
 
   transcribe(request: TranscribeRequest, signal?: AbortSignal): Promise<TranscribeResult> {
     if (this.#refusal) return Promise.reject(this.#refusal);
     if (signal?.aborted) return Promise.reject(cancelled());
-    if (this.#pending.size >= this.#maxQueue) {
-      const message = `The engine's queue is full: ${this.#maxQueue} windows wait.`;
-      return Promise.reject(new WhisperError('overloaded', message, { retryAfterSeconds: 1 }));
-    }
-    return this.#pending.open(
+    const { owner = '', priority = 'final' } = request;
+    let window: Window;
+    return this.#calls.open(
       (id) => {
-        this.#worker.ref();
-        // A copy: the caller's buffer stays its own, and a view would drag its whole buffer along.
-        const pcm = request.pcm.slice();
-        this.#post({ kind: 'transcribe', id, request: { ...request, pcm } }, [pcm.buffer]);
+        const audioSeconds = request.pcm.length / SAMPLE_RATE;
+        window = { id, owner, priority, request, audioSeconds, signal, submittedSeconds: this.#nowSeconds(), startedSeconds: null };
+        this.#submit(window);
       },
-      (id) => {
-        this.#post({ kind: 'cancel', id });
+      () => {
+        // One that runs hears of the abort from its thread.
+        if (this.#queue.remove(window)) this.#observe(window, 'cancelled');
+        this.#pump();
         return cancelled();
       },
       signal,
@@ -128,32 +138,107 @@ class LocalTranscriber implements Transcriber {
 
   async #close(): Promise<void> {
     this.#refusal ??= new WhisperError('going_away', 'The engine is shutting down.');
-    if (this.#pending.size > 0) {
+    if (this.#calls.size > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
     }
-    if (this.#hasExited) return;
-    const exited = once(this.#worker, 'exit');
-    this.#worker.ref();
-    this.#post({ kind: 'close' });
-    await exited;
+    clearTimeout(this.#expiry);
+    await Promise.all(this.#threads.map((thread) => thread.close()));
   }
 
-  #post(message: EngineMessage, transfer: ArrayBuffer[] = []): void {
-    this.#worker.postMessage(message, transfer);
+  #submit(window: Window): void {
+    this.#expire();
+    const runningCount = this.#running.reduce((sum, { final, partial, file }) => sum + final + partial + file, 0);
+    const refused = this.#queue.add(window, runningCount);
+    if (refused) this.#refuse(refused, `The engine's queue is full: ${this.#options.maxQueue} windows wait.`);
+    if (refused === window) return;
+    // A copy: the caller's buffer stays its own, and a view would drag its whole buffer along to the thread.
+    window.request = { ...window.request, pcm: window.request.pcm.slice() };
+    this.#pump();
   }
 
-  #settle(reply: EngineReply): void {
-    if (reply.kind === 'result') this.#pending.take(reply.id)?.resolve(reply.result);
-    if (reply.kind === 'failed') this.#pending.take(reply.id)?.reject(asError(reply));
+  /** Starts what can start. */
+  #pump(): void {
+    this.#expire();
+    for (;;) {
+      const next = this.#queue.next(this.#running);
+      if (next === null) break;
+      this.#start(next.window, next.engine);
+    }
+    this.#listeners.onQueue?.(this.#queue.size);
+    clearTimeout(this.#expiry);
+    const expirySeconds = this.#queue.nextExpirySeconds();
+    if (expirySeconds === null) return;
+    // The threads that run hold the process, not this timer.
+    this.#expiry = setTimeout(() => this.#pump(), Math.ceil((expirySeconds - this.#nowSeconds()) * 1000)).unref();
   }
 
+  #start(window: Window, engine: number): void {
+    const running = this.#running[engine] as Record<Priority, number>;
+    const thread = this.#threads[engine] as EngineThread;
+    window.startedSeconds = this.#nowSeconds();
+    this.#meter.started(window.startedSeconds);
+    running[window.priority]++;
+    const ended = (settle: () => void): void => {
+      running[window.priority]--;
+      settle();
+      this.#pump();
+    };
+    thread.run(window.request, window.signal).then(
+      (answer) => ended(() => this.#finish(window, answer)),
+      (error: WhisperError) => ended(() => this.#drop(window, error)),
+    );
+  }
+
+  #finish(window: Window, { cost, result }: EngineAnswer): void {
+    const now = this.#nowSeconds();
+    this.#meter.finished(window.priority, cost, now - window.submittedSeconds, now);
+    this.#observe(window, 'done', cost);
+    this.#calls.take(window.id)?.resolve(result);
+  }
+
+  /** It ran, and there is no result. */
+  #drop(window: Window, error: WhisperError): void {
+    const now = this.#nowSeconds();
+    this.#meter.abandoned(window.priority, now - (window.startedSeconds ?? now), now);
+    this.#observe(window, error.code === 'cancelled' ? 'cancelled' : 'failed');
+    this.#calls.take(window.id)?.reject(error);
+  }
+
+  #expire(): void {
+    for (const window of this.#queue.expire(this.#nowSeconds()))
+      this.#refuse(window, 'The engine is too busy: the window waited too long.');
+  }
+
+  #refuse(window: Window, message: string): void {
+    const now = this.#nowSeconds();
+    this.#meter.refused(window.priority, now - window.submittedSeconds, now);
+    this.#observe(window, 'refused');
+    this.#calls.take(window.id)?.reject(new WhisperError('overloaded', message, { retryAfterSeconds: 1 }));
+  }
+
+  /** One thread's end is the end of all: what it ran is lost, and whoever supervises the service starts it anew. */
   #fail(error: WhisperError): void {
-    if (this.#refusal === null) this.#onFailure?.(error);
+    if (this.#refusal === null) this.#listeners.onFailure?.(error);
     this.#refusal ??= error;
-    this.#pending.rejectAll(error);
+    for (const window of this.#queue.clear()) this.#observe(window, 'failed');
+    this.#calls.rejectAll(error);
+  }
+
+  #observe(window: Window, outcome: WindowObservation['outcome'], cost: WindowCost | null = null): void {
+    const { audioSeconds, priority, startedSeconds, submittedSeconds } = window;
+    this.#listeners.onWindow?.({
+      priority,
+      outcome,
+      audioSeconds,
+      waitSeconds: (startedSeconds ?? this.#nowSeconds()) - submittedSeconds,
+      engineSeconds: cost ? engineSeconds(cost) : 0,
+      cost,
+    });
+  }
+
+  #nowSeconds(): number {
+    return this.#nowMs() / 1000;
   }
 }
-
-const cancelled = (): WhisperError => new WhisperError('cancelled', 'The request was cancelled.');

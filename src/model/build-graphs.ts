@@ -36,11 +36,15 @@ export interface BuildOptions {
   readonly onMessage?: (message: string) => void;
 }
 
+/** Whether `buildGraphs` has nothing to do. */
+export async function areGraphsBuilt(options: BuildOptions): Promise<boolean> {
+  return existsSync(await graphsFolder(options));
+}
+
 /** The graphs' files, from the cache or freshly built. Safe to call from several processes at once: the first to finish wins. */
 export async function buildGraphs(options: BuildOptions): Promise<GraphFiles> {
   const { config, graphsDir, modelDir, precision = 'int8' } = options;
-  const key = await fingerprint(modelDir, config, precision);
-  const dir = join(graphsDir, `${config.name}-${precision}-${key}`);
+  const dir = await graphsFolder(options);
   const files = { encoder: join(dir, 'encoder.onnx'), decoder: join(dir, 'decoder.onnx') };
   if (existsSync(dir)) return files;
 
@@ -63,6 +67,10 @@ export async function buildGraphs(options: BuildOptions): Promise<GraphFiles> {
     await rm(building, { recursive: true, force: true });
   }
   return files;
+}
+
+async function graphsFolder({ config, graphsDir, modelDir, precision = 'int8' }: BuildOptions): Promise<string> {
+  return join(graphsDir, `${config.name}-${precision}-${await fingerprint(modelDir, config, precision)}`);
 }
 
 /** A living build writes all the time: its newest file is young. */
