@@ -121,6 +121,7 @@ test('windows that are encoded, copied in, cloned and removed keep their numbers
           if (model.length > 0) checkWindows(cache, model);
           // The copy is its own: nothing that happened to the cache shows in it, and it can be put back.
           checkWindows(copy, [kept]);
+          assert.equal(copy.positions, kept.frames);
           const back = new CrossCache(SHAPE);
           back.reset(1, positions + 1);
           back.copyFrom(0, copy);
@@ -128,6 +129,37 @@ test('windows that are encoded, copied in, cloned and removed keep their numbers
           if (model.length === 0) break;
         }
         assert.equal(cache.windows, model.length);
+      }
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test('windows that are appended to others, longer or shorter, keep their numbers', () => {
+  const action = fc.record({ frames: fc.integer({ min: 1, max: 6 }), leave: fc.option(fc.nat(), { freq: 2 }) });
+  fc.assert(
+    fc.property(fc.array(action, { minLength: 1, maxLength: 12 }), (actions) => {
+      const cache = new CrossCache(SHAPE);
+      const model: { id: number; frames: number }[] = [];
+      for (const [id, { frames, leave }] of actions.entries()) {
+        const place = cache.append(frames);
+        assert.equal(place, model.length);
+        model.push({ id, frames });
+        if (frames === cache.positions) encode(cache, place, id);
+        else {
+          const single = new CrossCache(SHAPE);
+          single.reset(1, frames);
+          encode(single, 0, id);
+          cache.copyFrom(place, single);
+        }
+        checkWindows(cache, model);
+        assert.deepEqual(cache.only(place).frames, [frames]);
+        if (leave === null) continue;
+        const gone = leave % model.length;
+        cache.remove(gone);
+        const last = model.pop() as (typeof model)[0];
+        if (gone < model.length) model[gone] = last;
+        if (model.length > 0) checkWindows(cache, model);
       }
     }),
     { numRuns: 150 },
@@ -212,5 +244,43 @@ test('rows that grow, leave, swap and multiply keep their history', () => {
       }
     }),
     { numRuns: 200 },
+  );
+});
+
+test('rows of two caches are put together, cut at both ends, with the shorter ones to the right', () => {
+  const source = fc.record({ fresh: fc.boolean(), row: fc.nat(), from: fc.nat(), length: fc.nat() });
+  fc.assert(
+    fc.property(fc.array(source, { minLength: 1, maxLength: 6 }), (sources) => {
+      const cache = new SelfCache(SHAPE);
+      const other = new SelfCache(SHAPE);
+      cache.reset(3);
+      other.reset(2);
+      step(cache, 6, (row, i) => 10 * row + i + 1);
+      step(other, 4, (row, i) => 100 + 10 * row + i);
+      const rows = sources.map(({ fresh, row, from, length }) => {
+        const chosen = fresh ? other : cache;
+        const first = from % chosen.length;
+        return { cache: chosen, row: row % chosen.rows, from: first, to: first + 1 + (length % (chosen.length - first)) };
+      });
+      const tokens = rows.map(({ cache: of, row, from, to }) =>
+        Array.from({ length: to - from }, (_, i) => (of === other ? 100 : 1) + 10 * row + from + i),
+      );
+      cache.assemble(rows);
+      const length = Math.max(...tokens.map((row) => row.length));
+      assert.deepEqual([cache.rows, cache.length], [rows.length, length]);
+      Object.values(cache.feeds()).forEach((tensor, t) => {
+        const { heads, headDim } = SHAPE;
+        const values = valuesOf(tensor);
+        tokens.forEach((row, r) => {
+          for (let h = 0; h < heads; h++) {
+            const end = (r * heads + h + 1) * length * headDim;
+            const expected = row.flatMap((token) => Array.from({ length: headDim }, (__, d) => mark(token, t, h * 8 + d)));
+            assert.deepEqual(values.slice(end - expected.length, end), expected);
+          }
+        });
+        assert.ok(values.every(Number.isFinite));
+      });
+    }),
+    { numRuns: 150 },
   );
 });

@@ -23,20 +23,40 @@ interface Slot {
 
 const sizeOf = (slot: Slot, positions: number): number => slot.dims.reduce<number>((a, d) => a * (d ?? positions), 1);
 
-function ensure(slot: Slot, elements: number): void {
-  if (slot.data.length < elements) slot.data = new Float32Array(elements);
+/** Room for `elements`; what the first `kept` hold stays. */
+function ensure(slot: Slot, elements: number, kept = 0): void {
+  if (slot.data.length >= elements) return;
+  const grown = new Float32Array(elements);
+  grown.set(slot.data.subarray(0, kept));
+  slot.data = grown;
+}
+
+/** Contiguous runs of a window's values that hold its positions in order, and how many values a position has in them. */
+function runsOf({ dims }: Slot): { runs: number; width: number } {
+  // [positions, headDim] of a head for keys and values, [positions] of a head's dimension for alignment.
+  const [a, b, c] = dims as readonly [number, number | null, number | null];
+  return c === null ? { runs: a * (b as number), width: 1 } : { runs: a, width: c };
+}
+
+/** What the decoder reads of the encoder's work for some windows. */
+export interface EncodedWindows {
+  readonly windows: number;
+  readonly positions: number;
+  /** Valid positions of each window. */
+  readonly frames: readonly number[];
+  feeds(): Feeds;
 }
 
 /**
- * What the encoder leaves for the decoder, for up to `windows` windows: `cross_k_L`, `cross_v_L` [windows, heads, S, headDim]
- * and `align_k_L` [windows, alignment heads, headDim, S]. Windows shorter than S are padded; `frames` says how long each is.
+ * What the encoder leaves for the decoder, window by window: `cross_k_L`, `cross_v_L` [windows, heads, S, headDim] and
+ * `align_k_L` [windows, alignment heads, headDim, S]. Windows shorter than S are padded; `frames` says how long each is.
  */
-export class CrossCache {
+export class CrossCache implements EncodedWindows {
   readonly #shape: CacheShape;
   readonly #slots: Slot[];
+  #feeds: Feeds | null = null;
   windows = 0;
   positions = 0;
-  /** Valid positions of each window. */
   readonly frames: number[] = [];
 
   constructor(shape: CacheShape) {
@@ -56,7 +76,24 @@ export class CrossCache {
     this.windows = windows;
     this.positions = positions;
     this.frames.length = 0;
+    this.#feeds = null;
     for (const slot of this.#slots) ensure(slot, windows * sizeOf(slot, positions));
+  }
+
+  /** Room for one more window of up to `positions` positions, beside those that are there; returns its place. */
+  append(positions: number): number {
+    if (this.windows === 0) {
+      this.reset(1, positions);
+      return 0;
+    }
+    const wide = Math.max(positions, this.positions);
+    for (const slot of this.#slots) {
+      ensure(slot, (this.windows + 1) * sizeOf(slot, wide), this.windows * sizeOf(slot, this.positions));
+      if (wide > this.positions) widen(slot, this.windows, this.positions, wide);
+    }
+    this.positions = wide;
+    this.#feeds = null;
+    return this.windows++;
   }
 
   /** Views of window `w` alone, batch 1: where the encoder writes a window as long as the cache, or what a single window reads. */
@@ -64,34 +101,47 @@ export class CrossCache {
     return this.#views(w, 1);
   }
 
-  /** Views of all windows. */
-  feeds(): Feeds {
-    return this.#views(0, this.windows);
+  /** Window `w` as if it were the only one. */
+  only(w: number): EncodedWindows {
+    return { windows: 1, positions: this.positions, frames: [this.frames[w] as number], feeds: () => this.window(w) };
   }
 
-  /** Copies window 0 of a shorter cache to window `w`, position by position. The padding is zeroed: its keys are masked, its values must be finite. */
+  /** Views of all windows. */
+  feeds(): Feeds {
+    this.#feeds ??= this.#views(0, this.windows);
+    return this.#feeds;
+  }
+
+  /** Copies window 0 of a shorter cache to window `w`. The padding is zeroed: its keys are masked, its values must be finite. */
   copyFrom(w: number, source: CrossCache): void {
     const from = source.positions;
     this.#slots.forEach((slot, i) => {
       const size = sizeOf(slot, this.positions);
-      const target = slot.data.subarray(w * size, (w + 1) * size).fill(0);
+      const target = slot.data.subarray(w * size, (w + 1) * size);
       const data = (source.#slots[i] as Slot).data;
-      // Contiguous runs: [positions, headDim] of a head for keys and values, [positions] of a head's dimension for alignment.
-      const positionsLast = slot.dims.at(-1) === null;
-      const runs = positionsLast ? (slot.dims[0] as number) * (slot.dims[1] as number) : (slot.dims[0] as number);
-      const width = positionsLast ? 1 : (slot.dims[2] as number);
-      for (let r = 0; r < runs; r++) target.set(data.subarray(r * from * width, (r + 1) * from * width), r * this.positions * width);
+      const { runs, width } = runsOf(slot);
+      for (let r = 0; r < runs; r++) {
+        const start = r * this.positions * width;
+        target.set(data.subarray(r * from * width, (r + 1) * from * width), start);
+        target.fill(0, start + from * width, start + this.positions * width);
+      }
     });
     this.frames[w] = source.frames[0] as number;
   }
 
   /** A copy of window `w` alone, to decode it once more without encoding it again; into `copy`, whose own content is lost. */
   clone(w: number, copy = new CrossCache(this.#shape)): CrossCache {
-    copy.reset(1, this.positions);
-    copy.frames[0] = this.frames[w] as number;
+    const frames = this.frames[w] as number;
+    copy.reset(1, frames);
+    copy.frames[0] = frames;
     copy.#slots.forEach((slot, i) => {
       const size = sizeOf(slot, this.positions);
-      slot.data.set((this.#slots[i] as Slot).data.subarray(w * size, (w + 1) * size));
+      const data = (this.#slots[i] as Slot).data.subarray(w * size, (w + 1) * size);
+      const { runs, width } = runsOf(slot);
+      for (let r = 0; r < runs; r++) {
+        const start = r * this.positions * width;
+        slot.data.set(data.subarray(start, start + frames * width), r * frames * width);
+      }
     });
     return copy;
   }
@@ -107,6 +157,7 @@ export class CrossCache {
       this.frames[w] = this.frames[last] as number;
     }
     this.frames.length = last;
+    this.#feeds = null;
   }
 
   #views(first: number, count: number): Feeds {
@@ -118,6 +169,23 @@ export class CrossCache {
     }
     return views;
   }
+}
+
+/** Moves the runs of `windows` windows apart, from `from` to `to` positions, in place: the last run first. */
+function widen(slot: Slot, windows: number, from: number, to: number): void {
+  const { runs, width } = runsOf(slot);
+  for (let r = windows * runs - 1; r >= 0; r--) {
+    slot.data.copyWithin(r * to * width, r * from * width, (r + 1) * from * width);
+    slot.data.fill(0, (r * to + from) * width, (r + 1) * to * width);
+  }
+}
+
+/** A row for `assemble`: columns [from, to) of a row of a cache. */
+export interface RowSource {
+  readonly cache: SelfCache;
+  readonly row: number;
+  readonly from: number;
+  readonly to: number;
 }
 
 /**
@@ -157,6 +225,30 @@ export class SelfCache {
   advance(count: number): void {
     [this.#current, this.#next] = [this.#next, this.#current];
     this.length += count;
+  }
+
+  /**
+   * The rows become copies of these, the shorter ones with unused columns at their start: rows join, leave, and lose the columns
+   * that they no longer need. Sources may be rows of this cache.
+   */
+  assemble(sources: readonly RowSource[]): void {
+    const { heads, headDim } = this.#shape;
+    const length = Math.max(0, ...sources.map(({ from, to }) => to - from));
+    const rowSize = this.#rowWidth * length;
+    this.#current.forEach((_, i) => {
+      const target = this.#room(this.#next, i, sources.length * rowSize);
+      sources.forEach(({ cache, row, from, to }, r) => {
+        const data = cache.#current[i] as Float32Array;
+        for (let h = 0; h < heads; h++) {
+          const source = (row * heads + h) * cache.length;
+          const end = (r * heads + h + 1) * length;
+          target.set(data.subarray((source + from) * headDim, (source + to) * headDim), (end - (to - from)) * headDim);
+        }
+      });
+    });
+    [this.#current, this.#next] = [this.#next, this.#current];
+    this.rows = sources.length;
+    this.length = length;
   }
 
   /** Row i becomes what row `sources[i]` was. */

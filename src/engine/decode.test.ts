@@ -1,4 +1,4 @@
-// Batched decoding equals naive decoding of each window alone: greedy, beams, sampling; limits, cancellation and rows that leave.
+// Batched decoding equals naive decoding of each window alone: greedy, beams, sampling, drafts; limits, cancellation, rows that join and leave.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { testClip } from '../../test/audio.ts';
+import { type BatchWindow, decodeTogether } from '../../test/decode-batch.ts';
 import { TEST_THREADS, testSession } from '../../test/engine.ts';
 import { goldenClip } from '../../test/golden/golden.ts';
 import { encodeAlone, forward, naiveDecode } from '../../test/naive-decode.ts';
@@ -13,8 +14,9 @@ import { fakeWeights, toyConfig } from '../../test/toy-model.ts';
 import { readWav } from '../../test/wav.ts';
 import { writeDecoderGraph } from '../model/decoder-graph.ts';
 import { writeEncoderGraph } from '../model/encoder-graph.ts';
-import { CrossCache, SelfCache } from './caches.ts';
-import { type DecodedText, type DecodeJob, decodeBatch } from './decode.ts';
+import type { CrossCache } from './caches.ts';
+import type { DecodedText, DecodeJob } from './decode.ts';
+import { DecodeBatch } from './decode-batch.ts';
 import { MASKED, ModelSession, SAMPLES_PER_POSITION } from './model-session.ts';
 import { buildMasks, startTokens } from './rules.ts';
 import { probabilityOf } from './sampling.ts';
@@ -65,7 +67,11 @@ interface Run {
   readonly temperature?: number;
   readonly random?: () => number;
   readonly cancelled?: (window: number) => boolean;
-  readonly onFinish?: Parameters<typeof decodeBatch>[5];
+  /** Steps before window i joins. */
+  readonly joinsAfter?: readonly number[];
+  readonly draft?: (window: number) => readonly number[];
+  readonly settled?: (window: number) => DecodeJob['settled'];
+  readonly onFinish?: (window: number) => void;
 }
 
 /** No token of the vocabulary: texts run to their limit. */
@@ -75,28 +81,40 @@ const options = (run: Run) => ({
   beams: run.beams ?? 1,
   endOfText: run.endOfText ?? NEVER,
   noSpeech: NO_SPEECH,
-  random: run.random ?? (() => assert.fail('drew without a temperature')),
 });
 
+const neverRandom = (): number => assert.fail('drew without a temperature');
+
+function toyJob(w: number, run: Run): DecodeJob {
+  const { initial, startIndex } = TOY_WINDOWS[w] as (typeof TOY_WINDOWS)[0];
+  return {
+    initial,
+    startIndex,
+    alignIndex: initial.length - 1,
+    mask,
+    firstMask,
+    limit: run.limit ?? 12,
+    temperature: run.temperature ?? 0,
+    draft: run.draft?.(w) ?? [],
+    settled: run.settled?.(w) ?? [],
+    random: run.random ?? neverRandom,
+    cancelled: () => run.cancelled?.(w) ?? false,
+  };
+}
+
 /** Decodes these of TOY_WINDOWS in one batch. */
-async function decodeToys(windows: readonly number[], run: Run = {}, cross = new CrossCache(toy.shape), self = new SelfCache(toy.shape)) {
-  const chosen = windows.map((w) => TOY_WINDOWS[w] as (typeof TOY_WINDOWS)[0]);
-  cross.reset(chosen.length, Math.max(...chosen.map(({ pcm }) => pcm.length)) / SAMPLES_PER_POSITION);
-  for (const [place, { pcm }] of chosen.entries()) await toy.encode(pcm, cross, place);
-  const jobs = chosen.map(
-    ({ initial, startIndex }, i): DecodeJob => ({
-      initial,
-      startIndex,
-      alignIndex: initial.length - 1,
-      mask,
-      firstMask,
-      limit: run.limit ?? 12,
-      temperature: run.temperature ?? 0,
-      cancelled: () => run.cancelled?.(windows[i] as number) ?? false,
+async function decodeToyBatch(windows: readonly number[], run: Run = {}, batch = new DecodeBatch(toy, options(run))) {
+  const chosen = windows.map(
+    (w, i): BatchWindow => ({
+      pcm: (TOY_WINDOWS[w] as (typeof TOY_WINDOWS)[0]).pcm,
+      job: toyJob(w, run),
+      joinsAfter: run.joinsAfter?.[i] ?? 0,
     }),
   );
-  return decodeBatch(toy, cross, self, jobs, options(run), run.onFinish);
+  return decodeTogether(toy, chosen, options(run), (index) => run.onFinish?.(windows[index] as number), batch);
 }
+
+const decodeToys = async (...args: Parameters<typeof decodeToyBatch>) => (await decodeToyBatch(...args)).texts;
 
 const naiveToy = async (window: number, run: Run) => {
   const { pcm, initial } = TOY_WINDOWS[window] as (typeof TOY_WINDOWS)[0];
@@ -122,14 +140,18 @@ async function likelyEnds(): Promise<number[]> {
 
 for (const beams of [1, 2, 5]) {
   test(`${beams === 1 ? 'greedy decoding' : `a search with ${beams} beams`} of a batch is the naive one of each window, whenever texts end`, async () => {
-    const cross = new CrossCache(toy.shape);
-    const self = new SelfCache(toy.shape);
     const ends = await likelyEnds();
     assert.ok(ends.length >= 3);
     let ended = 0;
-    for (const endOfText of [NEVER, ...ends]) {
-      // The caches are used again and again, as the engine does.
-      const batch = await decodeToys([0, 1, 2], { beams, endOfText }, cross, self);
+    for (const [i, endOfText] of [NEVER, ...ends].entries()) {
+      // Together, one after the other, and into a batch that the first has left.
+      const joinsAfter = [
+        [0, 0, 0],
+        [0, 2, 5],
+        [3, 0, 1],
+        [0, 20, 21],
+      ][i % 4] as number[];
+      const batch = await decodeToys([0, 1, 2], { beams, endOfText, joinsAfter });
       for (const window of [0, 1, 2]) {
         const expected = await naiveToy(window, { beams, endOfText });
         sameText(batch[window], expected, `window ${window}, end ${endOfText}`);
@@ -140,14 +162,71 @@ for (const beams of [1, 2, 5]) {
   });
 }
 
+test('a batch is used again and again, and what it did before does not show', async () => {
+  const batch = new DecodeBatch(toy, options({}));
+  const expected = await Promise.all([0, 1, 2].map((window) => naiveToy(window, {})));
+  for (const order of [[0, 1, 2], [2], [1, 0], [0, 1, 2, 0, 1]]) {
+    const { texts } = await decodeToyBatch(order, { joinsAfter: order.map((_, i) => 3 * i) }, batch);
+    for (const [i, window] of order.entries()) sameText(texts[i], expected[window] as Awaited<ReturnType<typeof naiveToy>>, `${order}`);
+    assert.equal(batch.windows.length, 0);
+  }
+});
+
+test('a draft changes nothing but the number of steps, whether it is right, wrong, too long or cut short', async () => {
+  const [endOfText = NEVER] = await likelyEnds();
+  for (const end of [NEVER, endOfText]) {
+    const plain = await decodeToys([0, 1, 2], { endOfText: end });
+    const tokensOf = (w: number): readonly number[] => plain[w]?.tokens ?? [];
+    const drafts: Record<string, (w: number) => readonly number[]> = {
+      right: tokensOf,
+      beginning: (w) => tokensOf(w).slice(0, 4),
+      'wrong from the start': (w) => tokensOf(w).map((token) => (token + 1) % 290),
+      'wrong from the third on': (w) => tokensOf(w).map((token, i) => (i < 2 ? token : (token + 1) % 290)),
+      'past the end': (w) => [...tokensOf(w), 5, 6, 7, 8],
+      'with an end in it': (w) => [...tokensOf(w).slice(0, 3), end === NEVER ? 9 : end, 4],
+    };
+    for (const [name, draft] of Object.entries(drafts)) {
+      const { texts, accepted } = await decodeToyBatch([0, 1, 2], { endOfText: end, draft, joinsAfter: [0, 1, 4] });
+      for (const w of [0, 1, 2]) {
+        sameText(texts[w], plain[w] as DecodedText, `${name}, window ${w}`);
+        assert.equal(texts[w]?.alignmentRows, plain[w]?.alignmentRows, name);
+        texts[w]?.alignment.forEach((value, i) => {
+          assert.ok(Math.abs(value - (plain[w]?.alignment[i] as number)) < 1e-3, `${name}, window ${w}, alignment`);
+        });
+        const most = tokensOf(w).length;
+        const right = { right: most, beginning: 4, 'wrong from the start': 0, 'wrong from the third on': 2 }[name];
+        // The last token of a text that the limit cuts is never taken from a draft: it must be chosen.
+        if (right !== undefined) assert.equal(accepted[w], Math.min(right, most, 11), `${name}, window ${w}`);
+      }
+    }
+  }
+});
+
+test('settled tokens stay as they are, and beams search what follows them', async () => {
+  for (const beams of [1, 3]) {
+    const whole = await decodeToys([0, 1, 2], { beams });
+    const settled = (w: number) =>
+      (whole[w]?.tokens ?? []).slice(0, 4).map((token, i) => ({ token, logProbability: whole[w]?.logProbabilities[i] as number }));
+    const texts = await decodeToys([0, 1, 2], { beams, settled });
+    for (const w of [0, 1, 2]) {
+      assert.deepEqual(
+        texts[w]?.tokens.slice(0, 4),
+        settled(w).map(({ token }) => token),
+      );
+      if (beams === 1) sameText(texts[w], whole[w] as DecodedText, `window ${w}`);
+      assert.equal(texts[w]?.alignmentRows, whole[w]?.alignmentRows);
+    }
+  }
+});
+
 test('alignment rows are those of one pass over the whole text, through beams and batches', async () => {
   const [endOfText] = await likelyEnds();
   for (const beams of [1, 4]) {
     const batch = await decodeToys([0, 1, 2], { beams, ...(endOfText !== undefined && { endOfText }) });
-    const positions = Math.max(...TOY_WINDOWS.map(({ pcm }) => pcm.length)) / SAMPLES_PER_POSITION;
     for (const [w, result] of batch.entries()) {
       const { pcm, initial } = TOY_WINDOWS[w] as (typeof TOY_WINDOWS)[0];
-      const { tokens, alignment, alignmentRows, ended } = result as DecodedText;
+      const { tokens, alignment, alignmentRows, positions, ended } = result as DecodedText;
+      assert.equal(positions, pcm.length / SAMPLES_PER_POSITION);
       // The last token of a text that the limit cut was never fed back.
       assert.equal(alignmentRows, 1 + tokens.length - (ended ? 0 : 1));
       const fed = [...initial, ...tokens.slice(0, alignmentRows - 1)];
@@ -199,7 +278,7 @@ test('a cancelled window leaves the batch with null, at any step, and changes no
       const batch = await decodeToys([0, 1, 2], {
         beams,
         cancelled: (window) => window === 1 && asked++ >= patience,
-        onFinish: (job) => finished.push(job),
+        onFinish: (window) => finished.push(window),
       });
       assert.equal(batch[1], null);
       assert.deepEqual(finished.toSorted(), [0, 2]);
@@ -268,29 +347,28 @@ function margined(pcm: Float32Array): Float32Array {
 async function decodeSpeech(windows: readonly number[], run: Run = {}) {
   const { session, tokenizer } = real;
   const masks = buildMasks(session.config, tokenizer);
-  const chosen = windows.map((w) => margined(SPEECH[w] as Float32Array));
-  const cross = new CrossCache(session.shape);
-  cross.reset(chosen.length, Math.max(...chosen.map(({ length }) => length)) / SAMPLES_PER_POSITION);
-  for (const [place, pcm] of chosen.entries()) await session.encode(pcm, cross, place);
   const initial = startTokens(tokenizer, 'en', 'transcribe');
-  const jobs = windows.map(
-    (w): DecodeJob => ({
-      initial,
-      startIndex: 0,
-      alignIndex: initial.length - 1,
-      ...masks,
-      limit: run.limit ?? 60,
-      temperature: run.temperature ?? 0,
-      cancelled: () => run.cancelled?.(w) ?? false,
+  const chosen = windows.map(
+    (w): BatchWindow => ({
+      pcm: margined(SPEECH[w] as Float32Array),
+      job: {
+        initial,
+        startIndex: 0,
+        alignIndex: initial.length - 1,
+        ...masks,
+        limit: run.limit ?? 60,
+        temperature: run.temperature ?? 0,
+        draft: run.draft?.(w) ?? [],
+        random: neverRandom,
+        cancelled: () => run.cancelled?.(w) ?? false,
+      },
     }),
   );
   const { endOfText, noSpeech } = tokenizer.special;
-  const self = new SelfCache(session.shape);
-  const results = await decodeBatch(session, cross, self, jobs, { ...options(run), endOfText, noSpeech }, (index, place, result) => {
-    run.onFinish?.(index, place, result);
+  const { texts } = await decodeTogether(session, chosen, { ...options(run), endOfText, noSpeech }, (index, cross, place) => {
     left.push({ index, windows: cross.windows, copy: cross.clone(place) });
   });
-  return results;
+  return texts;
 }
 
 /** What onFinish saw of the caches in the last runs. */
@@ -333,20 +411,17 @@ test('speech: windows leave the batch as they finish, the shortest text first, a
     [3, 2, 1],
   );
   const { session, tokenizer } = real;
+  const initial = startTokens(tokenizer, 'en', 'transcribe');
+  const masks = buildMasks(session.config, tokenizer);
   for (const { index, copy } of [...left]) {
-    const initial = startTokens(tokenizer, 'en', 'transcribe');
-    const job: DecodeJob = {
+    const { tokens } = await naiveDecode(session, copy, {
       initial,
-      startIndex: 0,
-      alignIndex: initial.length - 1,
-      ...buildMasks(session.config, tokenizer),
+      ...masks,
+      beams: 1,
+      endOfText: tokenizer.special.endOfText,
       limit: 60,
-      temperature: 0,
-      cancelled: () => false,
-    };
-    const { endOfText, noSpeech } = tokenizer.special;
-    const [again] = await decodeBatch(session, copy, new SelfCache(session.shape), [job], { ...options({}), endOfText, noSpeech });
-    assert.deepEqual(again?.tokens, texts[index]?.tokens);
+    });
+    assert.deepEqual(tokens, texts[index]?.tokens);
   }
 });
 

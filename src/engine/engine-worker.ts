@@ -59,11 +59,11 @@ function serve(engine: Engine): void {
       return;
     }
     const { id, request } = message;
-    const { result, cancel } = engine.submit(request);
+    const { answer, cancel } = engine.submit(request);
     cancels.set(id, cancel);
-    result
+    answer
       .then(
-        (value) => reply({ kind: 'result', id, result: value }),
+        ({ result, cost }) => reply({ kind: 'result', id, result, cost }),
         (error: unknown) => reply({ kind: 'failed', id, ...describe(error) }),
       )
       .finally(() => cancels.delete(id));

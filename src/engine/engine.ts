@@ -1,10 +1,12 @@
-// Takes windows from a queue, encodes and decodes them in batches, and tries again what came out badly. Runs in the engine's thread.
+// Takes windows as they come, encodes them, decodes them side by side and tries again what came out badly. Runs in an engine's thread.
 
 import { WhisperError } from '../core/errors.ts';
 import { SAMPLE_RATE } from '../core/units.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { CrossCache, SelfCache } from './caches.ts';
-import { type DecodedText, type DecodeJob, decodeBatch } from './decode.ts';
+import { type CrossCache, SelfCache } from './caches.ts';
+import type { DecodedText, DecodeJob, RunningWindow, SettledToken } from './decode.ts';
+import { DecodeBatch } from './decode-batch.ts';
+import type { WindowCost } from './engine-messages.ts';
 import { detectLanguages } from './language.ts';
 import { type ModelSession, SAMPLES_PER_POSITION } from './model-session.ts';
 import {
@@ -17,17 +19,20 @@ import {
   type Masks,
   nextAttempt,
   type Quality,
+  settledCount,
   startTokens,
   tokenLimit,
 } from './rules.ts';
 import { seededRandom } from './sampling.ts';
-import type { Priority, TranscribeRequest, TranscribeResult } from './transcriber.ts';
+import type { TranscribeRequest, TranscribeResult } from './transcriber.ts';
 import { timedWords } from './words.ts';
 
 /** Windows are padded to multiples of this many positions (0.5 s), so that buffers of few sizes are reused. */
 const POSITION_STEP = 25;
-/** Room of a batch, in encoder positions: two whole windows of 30 s, or four of 15 s. More gains little (2 %) and costs 50 MB a window. */
+/** Room of a greedy batch, in encoder positions: two whole windows of 30 s, or five of 11 s. More gains little and costs 24 kB a position. */
 const BATCH_POSITIONS = 3000;
+/** Room of a batch with beams: its windows take a row a beam. */
+const SEARCH_POSITIONS = 1500;
 /** Most of `<|startofprev|>` text, in tokens (`whisper/decoding.py`: half the context, less one). */
 const PROMPT_TOKENS = 223;
 
@@ -37,81 +42,105 @@ export interface EngineOptions {
   readonly maxBatch: number;
 }
 
+export interface Answer {
+  readonly result: TranscribeResult;
+  readonly cost: WindowCost;
+}
+
 interface Candidate {
   readonly attempt: Attempt;
   readonly quality: Quality;
   readonly decoded: DecodedText;
-  /** Positions of the cache that `decoded.alignment` was taken from. */
-  readonly stride: number;
 }
 
 interface Work {
   readonly request: TranscribeRequest;
-  readonly resolve: (result: TranscribeResult) => void;
+  readonly resolve: (answer: Answer) => void;
   readonly reject: (error: unknown) => void;
   cancelled: boolean;
   attempt: Attempt;
   language: string | null;
   languageProbability: number;
   best: Candidate | null;
+  /** First tokens of the next attempt that are kept from the best one. */
+  settled: readonly SettledToken[];
   /** The encoded window, where the next attempt decodes it again. */
   encoded: CrossCache | null;
+  cost: { -readonly [Key in keyof WindowCost]: WindowCost[Key] };
 }
 
-const PRIORITIES: readonly Priority[] = ['final', 'partial', 'file'];
+/** A batch and the work that each of its windows is for. */
+interface Lane {
+  readonly beams: number;
+  readonly batch: DecodeBatch;
+  readonly room: number;
+  readonly works: Map<RunningWindow, Work>;
+}
 
+/**
+ * Data flow: queue -> encode -> (language) -> join a lane -> steps -> judge -> result, or the queue's head with the next attempt.
+ *
+ * Each turn of the loop starts one window, if one waits and there is room, and makes one step of each lane: windows join what runs,
+ * and what runs never waits for more than one of them.
+ */
 export class Engine {
   readonly #session: ModelSession;
   readonly #tokenizer: Tokenizer;
   readonly #options: EngineOptions;
   readonly #masks: Masks;
-  readonly #cross: CrossCache;
-  readonly #self: SelfCache;
+  readonly #greedy: Lane;
+  readonly #search: Lane;
+  readonly #detection: SelfCache;
   #queue: Work[] = [];
-  /** The loop that takes batches from the queue, while there is one. */
+  /** The loop, while there is something to do. */
   #running: Promise<void> | null = null;
-  /** Caches of windows that were decoded again, for the next such window. */
-  readonly #spare: CrossCache[] = [];
+  /** The cache of a window that was decoded again, for the next such window. */
+  #spare: CrossCache | undefined;
 
   constructor(session: ModelSession, tokenizer: Tokenizer, options: EngineOptions) {
     this.#session = session;
     this.#tokenizer = tokenizer;
     this.#options = options;
     this.#masks = buildMasks(session.config, tokenizer);
-    this.#cross = new CrossCache(session.shape);
-    this.#self = new SelfCache(session.shape);
+    this.#detection = new SelfCache(session.shape);
+    const lane = (beams: number, room: number): Lane => {
+      const { endOfText, noSpeech } = tokenizer.special;
+      return { beams, batch: new DecodeBatch(session, { beams, endOfText, noSpeech }), room, works: new Map() };
+    };
+    this.#greedy = lane(1, BATCH_POSITIONS);
+    this.#search = lane(options.rules.beams, SEARCH_POSITIONS);
   }
 
   /** Queues a window. `cancel` makes its promise stay pending for good: nobody waits for it any more. */
-  submit(request: TranscribeRequest): { result: Promise<TranscribeResult>; cancel: () => void } {
+  submit(request: TranscribeRequest): { answer: Promise<Answer>; cancel: () => void } {
     const prefixTokens = request.prefix?.length ?? 0;
     if (prefixTokens > this.#session.config.maxTextPositions / 2) {
-      // Refused alone: in a pass it would fail the windows beside it too.
       const error = new WhisperError(
         'invalid_parameter',
         `prefix: expected at most half the decoder's positions, got ${prefixTokens} tokens`,
       );
-      return { result: Promise.reject(error), cancel: () => {} };
+      return { answer: Promise.reject(error), cancel: () => {} };
     }
     let work: Work | undefined;
-    const result = new Promise<TranscribeResult>((resolve, reject) => {
-      const language = this.#session.config.multilingual ? request.language : 'en';
+    const answer = new Promise<Answer>((resolve, reject) => {
       work = {
         request,
         resolve,
         reject,
         cancelled: false,
         attempt: FIRST_ATTEMPT,
-        language,
+        language: this.#session.config.multilingual ? request.language : 'en',
         languageProbability: 1,
         best: null,
+        settled: [],
         encoded: null,
+        cost: { encodeMs: 0, decodeMs: 0, steps: 0, batchRows: 0, tokens: 0, draftTokens: 0, acceptedTokens: 0, attempts: 0 },
       };
       this.#queue.push(work);
     });
-    this.#running ??= this.#drain();
+    this.#running ??= this.#run();
     return {
-      result,
+      answer,
       cancel: () => {
         const queued = work as Work;
         queued.cancelled = true;
@@ -128,64 +157,93 @@ export class Engine {
     await this.#session.close();
   }
 
-  async #drain(): Promise<void> {
-    while (this.#queue.length > 0) {
-      const batch = this.#takeBatch();
-      try {
-        await this.#run(batch);
-      } catch (error) {
-        for (const work of batch) work.reject(error);
+  async #run(): Promise<void> {
+    const lanes = [this.#greedy, this.#search];
+    for (;;) {
+      const work = this.#takeNext();
+      if (work !== null) await this.#start(work);
+      for (const lane of lanes) {
+        this.#leave(lane);
+        if (lane.works.size > 0) await this.#step(lane);
       }
+      if (this.#queue.length === 0 && lanes.every(({ works }) => works.size === 0)) break;
     }
     this.#running = null;
   }
 
-  /** The most urgent window and those that can share its passes: the same number of beams. */
-  #takeBatch(): Work[] {
-    const urgency = (work: Work): number => PRIORITIES.indexOf(work.request.priority ?? 'final');
-    this.#queue.sort((a, b) => urgency(a) - urgency(b));
-    const { beams } = (this.#queue[0] as Work).attempt;
-    const most = beams > 1 ? 1 : this.#options.maxBatch;
-    const batch: Work[] = [];
-    let longest = 0;
-    for (const work of this.#queue) {
-      if (work.attempt.beams !== beams) continue;
-      const positions = Math.max(longest, this.#positions(work));
-      // All windows of a batch take the room of its longest.
-      if (batch.length === most || (batch.length > 0 && (batch.length + 1) * positions > BATCH_POSITIONS)) break;
-      longest = positions;
-      batch.push(work);
-    }
-    this.#queue = this.#queue.filter((work) => !batch.includes(work));
-    return batch;
+  #laneOf = ({ attempt }: Work): Lane => (attempt.beams > 1 ? this.#search : this.#greedy);
+
+  /** The first window that finds room; all windows of a lane take the room of its longest. */
+  #takeNext(): Work | null {
+    const index = this.#queue.findIndex((work) => {
+      const { batch, room } = this.#laneOf(work);
+      const windows = batch.windows.length;
+      if (windows === 0) return true;
+      return windows < this.#options.maxBatch && (windows + 1) * Math.max(batch.cross.positions, this.#positions(work)) <= room;
+    });
+    return index === -1 ? null : (this.#queue.splice(index, 1)[0] as Work);
   }
 
-  async #run(batch: readonly Work[]): Promise<void> {
-    await this.#encode(batch);
-    await this.#findLanguages(batch);
-    const { beams } = (batch[0] as Work).attempt;
-    const { endOfText, noSpeech } = this.#tokenizer.special;
-    // The same window gives the same text, whatever was decoded before.
-    const options = { beams, endOfText, noSpeech, random: seededRandom(1) };
-    const jobs = batch.map((work) => this.#job(work));
-    await decodeBatch(this.#session, this.#cross, this.#self, jobs, options, (index, place, decoded) => {
-      this.#finish(batch[index] as Work, decoded, place);
+  async #start(work: Work): Promise<void> {
+    const lane = this.#laneOf(work);
+    const { cross } = lane.batch;
+    try {
+      const place = cross.append(this.#positions(work));
+      try {
+        const startMs = performance.now();
+        await this.#encode(work, cross, place);
+        const encodedMs = performance.now();
+        if (work.language === null) await this.#findLanguage(work, cross, place);
+        const job = this.#job(work);
+        const window = await lane.batch.join(job);
+        lane.works.set(window, work);
+        work.cost.encodeMs += encodedMs - startMs;
+        work.cost.decodeMs += performance.now() - encodedMs;
+        work.cost.draftTokens += job.draft?.length ?? 0;
+        work.cost.acceptedTokens += window.acceptedTokens;
+        work.cost.attempts++;
+      } catch (error) {
+        if (cross.windows > lane.batch.windows.length) cross.remove(place);
+        throw error;
+      }
+    } catch (error) {
+      work.reject(error);
+    }
+  }
+
+  async #step(lane: Lane): Promise<void> {
+    try {
+      await lane.batch.step();
+    } catch (error) {
+      for (const work of lane.works.values()) work.reject(error);
+      lane.works.clear();
+      lane.batch.clear();
+      return;
+    }
+    this.#leave(lane);
+  }
+
+  #leave(lane: Lane): void {
+    lane.batch.leave((window, place, decoded) => {
+      const work = lane.works.get(window) as Work;
+      lane.works.delete(window);
+      work.cost.decodeMs += window.stepMs;
+      work.cost.steps += window.steps;
+      work.cost.batchRows += window.rowsSum;
+      if (decoded === null) return;
+      work.cost.tokens += decoded.tokens.length - (window.job.settled?.length ?? 0);
+      this.#judge(work, decoded, lane.batch.cross, place);
     });
   }
 
-  /** Fills the cross cache; a window that was encoded before is copied. */
-  async #encode(batch: readonly Work[]): Promise<void> {
-    const windows = batch.map((work) => (work.encoded ? null : this.#window(work)));
-    const lengths = windows.map((pcm, w) => (pcm ? pcm.length / SAMPLES_PER_POSITION : (batch[w]?.encoded?.positions ?? 0)));
-    this.#cross.reset(batch.length, Math.max(...lengths));
-    for (const [w, work] of batch.entries()) {
-      if (work.encoded) {
-        this.#cross.copyFrom(w, work.encoded);
-        this.#spare.push(work.encoded);
-        work.encoded = null;
-      } else {
-        await this.#session.encode(windows[w] as Float32Array, this.#cross, w);
-      }
+  /** Fills a place of the cache; a window that was encoded before is copied. */
+  async #encode(work: Work, cross: CrossCache, place: number): Promise<void> {
+    if (work.encoded === null) {
+      await this.#session.encode(this.#window(work), cross, place);
+    } else {
+      cross.copyFrom(place, work.encoded);
+      this.#spare = work.encoded;
+      work.encoded = null;
     }
   }
 
@@ -206,20 +264,14 @@ export class Engine {
     return padded;
   }
 
-  async #findLanguages(batch: readonly Work[]): Promise<void> {
-    const unknown = batch.map((work) => work.language === null);
-    if (!unknown.includes(true)) return;
-    const found = await detectLanguages(this.#session, this.#tokenizer, this.#cross, this.#self);
-    found.forEach(({ language, probability }, w) => {
-      const work = batch[w] as Work;
-      if (!unknown[w]) return;
-      work.language = language;
-      work.languageProbability = probability;
-    });
+  async #findLanguage(work: Work, cross: CrossCache, place: number): Promise<void> {
+    const [found] = await detectLanguages(this.#session, this.#tokenizer, cross.only(place), this.#detection);
+    work.language = found?.language ?? null;
+    work.languageProbability = found?.probability ?? 0;
   }
 
   #job(work: Work): DecodeJob {
-    const { request, attempt } = work;
+    const { request, attempt, settled } = work;
     const prefix = attempt.withPrefix ? (request.prefix ?? []) : [];
     const start = startTokens(this.#tokenizer, work.language as string, request.task ?? 'transcribe');
     const limit = tokenLimit((request.pcm.length - (request.prefixSamples ?? 0)) / SAMPLE_RATE);
@@ -234,6 +286,10 @@ export class Engine {
       firstMask: prefix.length > 0 ? this.#masks.mask : this.#masks.firstMask,
       limit: Math.max(1, Math.min(limit, this.#session.config.maxTextPositions - initial.length)),
       temperature: attempt.temperature,
+      settled,
+      draft: attempt === FIRST_ATTEMPT ? (request.draft ?? []) : [],
+      // The same window gives the same text, whatever was decoded before.
+      random: seededRandom(1),
       cancelled: () => work.cancelled,
     };
   }
@@ -244,8 +300,8 @@ export class Engine {
     return tokens.length === 0 || most < 1 ? [] : [this.#tokenizer.special.startOfPrevious, ...tokens.slice(-most)];
   }
 
-  /** Judges a decode: the work is done, or goes to the head of the queue with its next attempt. */
-  #finish(work: Work, decoded: DecodedText, place: number): void {
+  /** The work is done, or goes to the head of the queue with its next attempt. */
+  #judge(work: Work, decoded: DecodedText, cross: CrossCache, place: number): void {
     const { rules } = this.#options;
     const sum = decoded.logProbabilities.reduce((a, b) => a + b, 0);
     const quality: Quality = {
@@ -255,22 +311,27 @@ export class Engine {
       noSpeechProbability: decoded.noSpeechProbability,
     };
     const verdict = judge(quality, rules);
-    const candidate: Candidate = { attempt: work.attempt, quality, decoded, stride: this.#cross.positions };
+    const candidate: Candidate = { attempt: work.attempt, quality, decoded };
     if (work.best === null || isBetter(quality, work.best.quality, rules)) work.best = candidate;
     const next = nextAttempt(work.attempt, verdict, (work.request.prefix?.length ?? 0) > 0, rules);
     if (next === null) {
-      work.resolve(this.#result(work, verdict === 'no-speech' ? null : work.best));
+      const { cost } = work;
+      cost.batchRows /= Math.max(1, cost.steps);
+      work.resolve({ result: this.#result(work, verdict === 'no-speech' ? null : work.best), cost });
       return;
     }
-    if (next.withPrefix === work.attempt.withPrefix && next.fullPad === work.attempt.fullPad)
-      work.encoded = this.#cross.clone(place, this.#spare.pop());
+    if (next.withPrefix === work.attempt.withPrefix && next.fullPad === work.attempt.fullPad) {
+      work.encoded = cross.clone(place, this.#spare);
+      this.#spare = undefined;
+    }
+    work.settled = verdict === 'doubtful' ? settledTokens(decoded, rules) : [];
     work.attempt = next;
     this.#queue.unshift(work);
   }
 
   #result(work: Work, candidate: Candidate | null): TranscribeResult {
     const { request } = work;
-    const { attempt, decoded, quality, stride } = candidate ?? (work.best as Candidate);
+    const { attempt, decoded, quality } = candidate ?? (work.best as Candidate);
     const offset = firstSample({ request, attempt });
     const sampleCount = request.pcm.length - offset;
     const language = work.language as string;
@@ -282,7 +343,6 @@ export class Engine {
               decoded,
               forced: attempt.withPrefix ? (request.prefix?.length ?? 0) : 0,
               heads: this.#session.config.alignmentHeads.length,
-              stride,
               sampleCount,
               language,
             },
@@ -300,6 +360,10 @@ export class Engine {
     };
   }
 }
+
+/** What a search keeps of a greedy text: the tokens before the first that is in doubt. */
+const settledTokens = ({ tokens, logProbabilities }: DecodedText, rules: DecodingRules): SettledToken[] =>
+  tokens.slice(0, settledCount(logProbabilities, rules)).map((token, i) => ({ token, logProbability: logProbabilities[i] as number }));
 
 /** Where an attempt's window begins in the request's audio. */
 const firstSample = ({ request, attempt }: Pick<Work, 'request' | 'attempt'>): number =>

@@ -196,7 +196,7 @@ for (const name of NAMES) {
       const { session, tokenizer } = await testSession(name, precision);
       for (const { marginSeconds, medianError, largestError, probability } of WORDS) {
         const engine = new Engine(session, tokenizer, { rules: { ...DEFAULT_RULES, marginSeconds }, maxBatch: 1 });
-        const { words } = await engine.submit({ pcm: goldenClip(), language: 'en' }).result;
+        const { words } = (await engine.submit({ pcm: goldenClip(), language: 'en' }).answer).result;
         assert.deepEqual(
           words.map(({ text }) => text),
           golden.words.map(({ text }) => text),

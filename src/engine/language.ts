@@ -1,7 +1,7 @@
 // Which language a window is spoken in: the likeliest language token after `<|startoftranscript|>` (`whisper/decoding.py` detect_language).
 
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import type { CrossCache, SelfCache } from './caches.ts';
+import type { EncodedWindows, SelfCache } from './caches.ts';
 import { MASKED, type ModelSession } from './model-session.ts';
 
 export interface DetectedLanguage {
@@ -11,11 +11,11 @@ export interface DetectedLanguage {
   readonly probability: number;
 }
 
-/** One pass over all windows of the cache; `self` is used and left empty. */
+/** One pass over all the windows; `self` is used and left empty. */
 export async function detectLanguages(
   session: ModelSession,
   tokenizer: Tokenizer,
-  cross: CrossCache,
+  cross: EncodedWindows,
   self: SelfCache,
 ): Promise<DetectedLanguage[]> {
   const rows = cross.windows;

@@ -3,7 +3,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { GraphFiles } from '../model/build-graphs.ts';
 import type { ModelConfig } from '../model/config.ts';
-import { type CacheShape, CrossCache, type SelfCache } from './caches.ts';
+import { type CacheShape, CrossCache, type EncodedWindows, type SelfCache } from './caches.ts';
 
 /** Samples of one encoder position: 20 ms. */
 export const SAMPLES_PER_POSITION = 320;
@@ -18,7 +18,7 @@ export interface StepInput {
   /** Which of the `count` positions to predict from, [rows, selected]. */
   readonly select: BigInt64Array;
   readonly selected: number;
-  /** [1, 1, vocabulary] or [rows, 1, vocabulary], added to the logits. */
+  /** [1, vocabulary] for all predictions or [selected, vocabulary], added to the logits of every row. */
   readonly mask: Float32Array;
   /** Number of candidates. */
   readonly candidates: number;
@@ -33,7 +33,7 @@ export interface StepOutput {
   readonly tokens: BigInt64Array;
   /** [windows, alignment heads, rows / windows * count, positions] */
   readonly alignment: Float32Array;
-  /** [rows, selected, vocabulary]; empty unless asked for. */
+  /** [rows, selected, vocabulary], until the next step; empty unless asked for. */
   readonly logits: Float32Array;
 }
 
@@ -48,6 +48,7 @@ export class ModelSession {
   readonly #alignmentHeads: number;
   /** Where the encoder writes a window that is shorter than its batch. */
   readonly #single: CrossCache;
+  #logits = new Float32Array(0);
 
   private constructor(config: ModelConfig, encoder: InferenceSession, decoder: InferenceSession) {
     this.config = config;
@@ -99,7 +100,7 @@ export class ModelSession {
   }
 
   /** One pass of the decoder over all rows; the self cache grows by `count`. */
-  async step(input: StepInput, cross: CrossCache, self: SelfCache): Promise<StepOutput> {
+  async step(input: StepInput, cross: EncodedWindows, self: SelfCache): Promise<StepOutput> {
     const { rows } = self;
     const { count, selected, candidates } = input;
     const group = rows / cross.windows;
@@ -108,7 +109,7 @@ export class ModelSession {
       values: new Float32Array(rows * selected * candidates),
       tokens: new BigInt64Array(rows * selected * candidates),
       alignment: new Float32Array(cross.windows * this.#alignmentHeads * group * count * cross.positions),
-      logits: new Float32Array(input.withLogits ? rows * selected * vocabulary : 0),
+      logits: this.#logitsRoom(input.withLogits ? rows * selected * vocabulary : 0),
     };
     const feeds = {
       tokens: new Tensor('int64', input.tokens, [rows, count]),
@@ -116,7 +117,7 @@ export class ModelSession {
       self_bias: new Tensor('float32', input.selfBias, [rows, 1, count, self.length + count]),
       cross_bias: new Tensor('float32', crossBias(cross, group * count), [cross.windows, 1, group * count, cross.positions]),
       select: new Tensor('int64', input.select, [rows, selected]),
-      mask: new Tensor('float32', input.mask, [input.mask.length / vocabulary, 1, vocabulary]),
+      mask: new Tensor('float32', input.mask, [1, input.mask.length / vocabulary, vocabulary]),
       k: new Tensor('int64', BigInt64Array.of(BigInt(candidates)), [1]),
       ...self.feeds(),
       ...cross.feeds(),
@@ -132,6 +133,12 @@ export class ModelSession {
     return output;
   }
 
+  /** Megabytes that most steps do not need, and those that do need again. */
+  #logitsRoom(elements: number): Float32Array {
+    if (this.#logits.length < elements) this.#logits = new Float32Array(elements);
+    return this.#logits.subarray(0, elements);
+  }
+
   async close(): Promise<void> {
     await this.#encoder.release();
     await this.#decoder.release();
@@ -139,7 +146,7 @@ export class ModelSession {
 }
 
 /** [windows, 1, queries, positions]: the padding of shorter windows is not looked at. */
-function crossBias(cross: CrossCache, queries: number): Float32Array {
+function crossBias(cross: EncodedWindows, queries: number): Float32Array {
   const bias = new Float32Array(cross.windows * queries * cross.positions);
   cross.frames.forEach((frames, w) => {
     if (frames === cross.positions) return;

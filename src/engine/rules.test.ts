@@ -17,6 +17,7 @@ import {
   judge,
   nextAttempt,
   type Quality,
+  settledCount,
   startTokens,
   tokenLimit,
   type Verdict,
@@ -29,6 +30,7 @@ const RULES: DecodingRules = {
   noSpeechThreshold: 0.5,
   beamThreshold: -1,
   beams: 4,
+  settledProbability: 0.6,
   temperatures: [0.3, 0.9],
 };
 const GOOD: Quality = { ended: true, averageLogProbability: -0.5, compressionRatio: 1.5, noSpeechProbability: 0.1 };
@@ -151,4 +153,13 @@ test('an end of text that the configuration suppresses stays possible: a decode 
   const { mask } = buildMasks(config, tokenizer);
   assert.equal(mask[tokenizer.special.endOfText], 0);
   assert.equal(mask[5], Math.fround(MASKED));
+});
+
+test('a search keeps the tokens before the first doubtful one; without a doubtful one, or at 1, it keeps none', () => {
+  const logs = (...probabilities: number[]): number[] => probabilities.map(Math.log);
+  assert.equal(settledCount(logs(0.9, 0.7, 0.5, 0.9), RULES), 2);
+  assert.equal(settledCount(logs(0.5, 0.9), RULES), 0);
+  assert.equal(settledCount(logs(0.9, 0.9), RULES), 0);
+  assert.equal(settledCount([], RULES), 0);
+  assert.equal(settledCount(logs(1, 0.9, 0.5), { ...RULES, settledProbability: 1 }), 0);
 });

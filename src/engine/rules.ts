@@ -20,6 +20,8 @@ export interface DecodingRules {
   readonly beamThreshold: number;
   /** Hypotheses of the beam search. @default 5 */
   readonly beams: number;
+  /** The search keeps the greedy text up to its first token below this probability (0-1). 1 searches the whole text. @default 0.7 */
+  readonly settledProbability: number;
   /** Sampling temperatures that are tried when all else failed. @default [0.2, 0.4, 0.6, 0.8, 1] */
   readonly temperatures: readonly number[];
 }
@@ -31,6 +33,7 @@ export const DEFAULT_RULES: DecodingRules = {
   noSpeechThreshold: 0.6,
   beamThreshold: -0.2,
   beams: 5,
+  settledProbability: 0.7,
   temperatures: [0.2, 0.4, 0.6, 0.8, 1],
 };
 
@@ -71,6 +74,12 @@ export function nextAttempt(attempt: Attempt, verdict: Verdict, hasPrefix: boole
   if (!attempt.fullPad) return { ...attempt, fullPad: true, beams: rules.beams };
   const temperature = rules.temperatures.find((t) => t > attempt.temperature);
   return temperature === undefined ? null : { ...attempt, beams: 1, temperature };
+}
+
+/** How many tokens of a greedy text, of these log-probabilities, a search need not look at again. */
+export function settledCount(logProbabilities: readonly number[], { settledProbability }: DecodingRules): number {
+  const doubtful = logProbabilities.findIndex((value) => Math.exp(value) < settledProbability);
+  return settledProbability >= 1 || doubtful === -1 ? 0 : doubtful;
 }
 
 export const FIRST_ATTEMPT: Attempt = { withPrefix: true, fullPad: false, beams: 1, temperature: 0 };

@@ -94,16 +94,21 @@ function decodedText(text: string, forced: number, borders: readonly number[], s
   const alignment = new Float32Array(rows * stride);
   for (let r = 0; r < rows; r++) alignment.fill(10, r * stride + (borders[r] as number), r * stride + (borders[r + 1] as number));
   const logProbabilities = tokens.map((_, i) => -0.1 * (i + 1));
-  return { tokens, logProbabilities: [...logProbabilities, -0.5], ended: true, noSpeechProbability: 0, alignment, alignmentRows: rows };
+  return {
+    tokens,
+    logProbabilities: [...logProbabilities, -0.5],
+    ended: true,
+    noSpeechProbability: 0,
+    alignment,
+    alignmentRows: rows,
+    positions: stride,
+  };
 }
 
 test('a word starts where its first token is predicted: the row before it', () => {
   // Row r predicts token r: the start token's row holds the time of the first word.
   const decoded = decodedText(' one two three', 0, [0, 20, 40, 80, 100], 120);
-  const words = timedWords(
-    { decoded, forced: 0, heads: 1, stride: 120, sampleCount: 100 * SAMPLES_PER_POSITION, language: 'en' },
-    tokenizer,
-  );
+  const words = timedWords({ decoded, forced: 0, heads: 1, sampleCount: 100 * SAMPLES_PER_POSITION, language: 'en' }, tokenizer);
   assert.deepEqual(
     words.map(({ text }) => text),
     [' one', ' two', ' three'],
@@ -122,10 +127,7 @@ test('a word starts where its first token is predicted: the row before it', () =
 
 test('forced words take their part of the audio and are not returned', () => {
   const decoded = decodedText(' three', 2, [0, 20, 40, 80, 100], 120);
-  const words = timedWords(
-    { decoded, forced: 2, heads: 1, stride: 120, sampleCount: 100 * SAMPLES_PER_POSITION, language: 'en' },
-    tokenizer,
-  );
+  const words = timedWords({ decoded, forced: 2, heads: 1, sampleCount: 100 * SAMPLES_PER_POSITION, language: 'en' }, tokenizer);
   assert.equal(words.length, 1);
   assert.ok(Math.abs((words[0] as Word).start / SAMPLES_PER_POSITION - 40) <= 1);
 });
@@ -133,6 +135,6 @@ test('forced words take their part of the audio and are not returned', () => {
 test('times end with the audio, not with its last whole position, and not in the margin', () => {
   const sampleCount = 99 * SAMPLES_PER_POSITION + 7;
   const decoded = decodedText(' one two', 0, [0, 50, 99, 120], 120);
-  const words = timedWords({ decoded, forced: 0, heads: 1, stride: 120, sampleCount, language: 'en' }, tokenizer);
+  const words = timedWords({ decoded, forced: 0, heads: 1, sampleCount, language: 'en' }, tokenizer);
   for (const { start, end } of words) assert.ok(0 <= start && start <= end && end <= sampleCount);
 });

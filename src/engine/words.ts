@@ -15,8 +15,6 @@ export interface TimedTextInput {
   /** Number of forced words' tokens before the decoded ones. */
   readonly forced: number;
   readonly heads: number;
-  /** Positions of the cache that the alignment was taken from. */
-  readonly stride: number;
   /** Samples of audio in the window, without the margin. */
   readonly sampleCount: number;
   readonly language: string;
@@ -24,7 +22,8 @@ export interface TimedTextInput {
 
 /** The new words with times in samples from the window's start. */
 export function timedWords(input: TimedTextInput, tokenizer: Tokenizer): Word[] {
-  const { decoded, forced, heads, stride, sampleCount } = input;
+  const { decoded, forced, heads, sampleCount } = input;
+  const stride = decoded.positions;
   const frames = Math.min(stride, Math.ceil(sampleCount / SAMPLES_PER_POSITION) + 1);
   const starts = alignRows(decoded.alignment, heads, decoded.alignmentRows, stride, frames);
   /** Start of decoded token i; past the last it is the end of the one before. */

@@ -1,0 +1,45 @@
+// Decoded tokens with their history. The hypotheses of a window share the nodes of their common beginning.
+
+/** Where the alignment row of a token lies, in an output [heads, queries, stride]. */
+export interface AlignmentRow {
+  readonly data: Float32Array;
+  readonly offset: number;
+  readonly queries: number;
+  readonly query: number;
+  readonly stride: number;
+}
+
+export interface Node {
+  readonly token: number;
+  readonly logProbability: number;
+  /** Log-probability of the text up to here. */
+  readonly sum: number;
+  /** Tokens up to here. */
+  readonly length: number;
+  readonly parent: Node | null;
+  /** Null until the token was fed back. */
+  alignment: AlignmentRow | null;
+}
+
+export function extend(parent: Node | null, token: number, logProbability: number): Node {
+  return { token, logProbability, sum: (parent?.sum ?? 0) + logProbability, length: (parent?.length ?? 0) + 1, parent, alignment: null };
+}
+
+/** The nodes from the first token to this one. */
+export function pathTo(node: Node | null): Node[] {
+  const path: Node[] = [];
+  for (let n = node; n; n = n.parent) path.unshift(n);
+  return path;
+}
+
+/** Gathers rows into [heads, rows, positions]; each may come from an output of another stride, at least `positions` wide. */
+export function gatherAlignment(rows: readonly AlignmentRow[], heads: number, positions: number): Float32Array {
+  const alignment = new Float32Array(heads * rows.length * positions);
+  rows.forEach(({ data, offset, queries, query, stride }, r) => {
+    for (let h = 0; h < heads; h++) {
+      const start = offset + (h * queries + query) * stride;
+      alignment.set(data.subarray(start, start + positions), (h * rows.length + r) * positions);
+    }
+  });
+  return alignment;
+}
