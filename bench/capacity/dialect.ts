@@ -26,7 +26,7 @@ export interface Dialect {
   /** Audio may follow `hello` at once. */
   readonly takesAudioAtOnce: boolean;
   readonly end: string | null;
-  /** Where the server says no end: the stream is over when nothing new was heard for so long. */
+  /** Where the server says no end: the stream is over when nothing came for so long. */
   readonly quietMs: number | null;
   read(message: string, receivedMs: number): readonly DialectEvent[];
   /** What is still owed when the stream is over. */
@@ -105,7 +105,8 @@ interface WhisperLiveSegment {
  * own client waits until nothing comes and keeps it, which here counts as final from when it last changed.
  */
 function whisperLive(): Dialect {
-  const QUIET_MS = 5000;
+  // Its client's disconnect_if_no_response_for
+  const QUIET_MS = 15_000;
   const finals = new Set<string>();
   let open: { segment: WhisperLiveSegment; sinceMs: number } | null = null;
   const final = ({ text, start, end }: WhisperLiveSegment, receivedMs: number): DialectEvent => ({

@@ -117,7 +117,9 @@ export async function climb(names: readonly SystemName[], parts: LadderParts, on
       }
       results.get(name)?.push(step);
       onStep(step);
-      if (isFarOut(figuresOf(step, null))) given.add(name);
+      const figures = figuresOf(step, null);
+      // Of a peer only the number that it holds is asked for
+      if (isFarOut(figures) || (name !== 'ours' && !isInTime(figures, options.chunkSeconds))) given.add(name);
     }
   }
   const held: HeldStep[] = [];

@@ -39,7 +39,10 @@ async function steps(parts: LadderParts, notInstalled: Readonly<Record<string, s
   const bound = latencyBoundSeconds(options.chunkSeconds);
   const lines = [
     formatSteps(results),
-    ...Object.entries(held).map(([name, count]) => `largest N held by ${name}: ${count}`),
+    ...Object.entries(held).map(([name, count]) => {
+      const tried = Math.max(...results.filter(({ system }) => system === name).map(({ streams }) => streams));
+      return `largest N held by ${name}: ${count}${count === tried ? ', and no more were tried' : ''}`;
+    }),
     ...Object.entries(leftOut).map(([name, reason]) => `${name}: left out: ${reason}`),
   ];
   const peers = Object.entries(held).filter(([name]) => name !== 'ours');

@@ -46,7 +46,8 @@ Needs Linux, python3 and PyPI (WhisperLive installs into .cache; where that fail
   --corpus FOLDER       folder with manifest.jsonl; may be given several times (default ../shared/corpus)
   --systems A,B         of ${SYSTEM_NAMES.join(', ')} (default all)
   --streams A,B,C       numbers of streams of the service (default 1,2,4,8,16,24,32)
-  --streams-peer A,B    numbers of streams of the peers (default 1,2,3,4)
+  --streams-peer A,B    numbers of streams of the peers (default 1,2,3,4,6,8,12,16); a peer is tried no
+                        further when a step was late
   --seconds N           audio of each stream (default 90)
   --chunk N --overlap N chunk_duration and overlap (default 5 and 0.5)
   --model NAME          (default base)
@@ -118,7 +119,7 @@ export function parseCapacityOptions(args: readonly string[]): { options: Capaci
       corpora: values.corpus ?? ['../shared/corpus'],
       systems: values.systems?.split(',').map((name) => oneOf('systems', name, SYSTEM_NAMES)) ?? SYSTEM_NAMES,
       streams,
-      peerStreams: countsOf('streams-peer', values['streams-peer'], [1, 2, 3, 4]),
+      peerStreams: countsOf('streams-peer', values['streams-peer'], [1, 2, 3, 4, 6, 8, 12, 16]),
       seconds: numberOf('seconds', values.seconds, 90, isPositive),
       chunkSeconds: numberOf('chunk', values.chunk, 5, isPositive),
       overlapSeconds: numberOf('overlap', values.overlap, 0.5, (value) => value >= 0),

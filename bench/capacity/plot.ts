@@ -15,7 +15,7 @@ const CONFIG = {
   background: 'white',
   font: 'Helvetica, Arial, sans-serif',
   axis: { labelFontSize: 14, titleFontSize: 15, titleFontWeight: 'normal', gridColor: '#e6e6e6' },
-  legend: { labelFontSize: 14, titleFontSize: 14, labelLimit: 300, symbolStrokeWidth: 2.5, symbolSize: 250 },
+  legend: { labelFontSize: 14, titleFontSize: 14, labelLimit: 0, symbolStrokeWidth: 2.5, symbolSize: 500, symbolType: 'stroke' },
   title: { fontSize: 17, anchor: 'start', fontWeight: 'bold', subtitleFontSize: 14 },
   line: { strokeWidth: 2.5 },
 } as const;
@@ -23,7 +23,8 @@ const WIDTH = 620;
 const HEIGHT = 360;
 const BOUND_COLOR = '#b00020';
 /** Distinguishable for the colour-blind (Okabe and Ito). */
-const COLORS = ['#0072b2', '#e69f00', '#009e73'];
+const COLORS = ['#0072b2', '#e69f00', '#009e73'] as const;
+const SYSTEM_COLORS: Readonly<Record<SystemName, string>> = { ours: COLORS[0], naive: COLORS[1], whisperlive: COLORS[2] };
 const DASHES = [
   [1, 0],
   [7, 4],
@@ -48,7 +49,7 @@ const bound = (y: number, text: string): object[] => [
 ];
 
 export async function plotSteps(steps: readonly HeldStep[], boundSeconds: number, subtitle: string): Promise<string> {
-  const systems = [...new Set(steps.map(({ system }) => SYSTEM_TITLES[system]))];
+  const systems = [...new Set(steps.map(({ system }) => system))];
   const counts = [...new Set(steps.map(({ streams }) => streams))].sort((a, b) => a - b);
   const latency = steps.flatMap(({ system, streams, wordFinalSeconds }) =>
     (['p50', 'p95', 'p99'] as const)
@@ -64,10 +65,15 @@ export async function plotSteps(steps: readonly HeldStep[], boundSeconds: number
   const x = {
     field: 'streams',
     type: 'quantitative',
-    scale: { type: 'log', base: 2, nice: false },
+    scale: { type: 'log', base: 2, nice: false, padding: 15 },
     axis: { title: 'streams at once', values: counts, labelExpr: 'datum.value' },
   };
-  const color = { field: 'system', type: 'nominal', scale: { domain: systems, range: COLORS }, legend: { title: 'system' } };
+  const color = {
+    field: 'system',
+    type: 'nominal',
+    scale: { domain: systems.map((system) => SYSTEM_TITLES[system]), range: systems.map((system) => SYSTEM_COLORS[system]) },
+    legend: { title: 'system' },
+  };
   const dash = (field: string, domain: readonly string[], title: string): object => ({
     field,
     type: 'nominal',
@@ -78,7 +84,7 @@ export async function plotSteps(steps: readonly HeldStep[], boundSeconds: number
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     config: CONFIG,
     title: { text: 'Capacity: live streams on one machine', subtitle },
-    resolve: { scale: { strokeDash: 'independent' }, legend: { strokeDash: 'independent' } },
+    resolve: { scale: { strokeDash: 'independent', color: 'independent' } },
     vconcat: [
       {
         width: WIDTH,
@@ -90,7 +96,7 @@ export async function plotSteps(steps: readonly HeldStep[], boundSeconds: number
             mark: { type: 'line', point: { size: 50 } },
             encoding: {
               x,
-              y: { field: 'seconds', type: 'quantitative', scale: { type: 'log', nice: true }, axis: { title: 'seconds' } },
+              y: { field: 'seconds', type: 'quantitative', scale: { type: 'log', nice: false, padding: 20 }, axis: { title: 'seconds' } },
               color,
               strokeDash: dash('quantile', ['p50', 'p95', 'p99'], 'of the words'),
             },

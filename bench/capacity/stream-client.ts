@@ -45,6 +45,7 @@ export class StreamClient {
   #part = 0;
   #audioStartMs = 0;
   #connectMs = 0;
+  #heardMs = 0;
   #firstTextMs: number | null = null;
   #lastTextMs: number | null = null;
   #partials = 0;
@@ -90,6 +91,7 @@ export class StreamClient {
     });
     socket.on('message', (data) => {
       const nowMs = epochMs();
+      this.#heardMs = nowMs;
       for (const event of this.#dialect.read(String(data), nowMs)) {
         if (event.kind === 'ready') begin();
         else this.#take(event, nowMs);
@@ -179,7 +181,7 @@ export class StreamClient {
     const startMs = epochMs();
     this.#deadline = setInterval(() => {
       const nowMs = epochMs();
-      const isQuiet = nowMs - Math.max(startMs, this.#lastTextMs ?? 0) > quietMs;
+      const isQuiet = nowMs - Math.max(startMs, this.#heardMs) > quietMs;
       if (isQuiet || nowMs - startMs > drainMs) this.#complete();
     }, 100);
   }
