@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { IDLE_LOAD } from '../../test/load.ts';
 import { holdUntilAborted, openSocket, SPOKEN, serversOfFile, spokenBytes, until, wavOf } from '../../test/server-harness.ts';
 import type { Transcript } from '../protocol/rest.ts';
 
@@ -155,6 +156,16 @@ test('a client that vanishes has its work aborted', async () => {
   }
   await until(async () => (await server.metric('whisper_http_requests_total', { route: '/transcribe', status: '499' })) === 2);
   assert.equal(aborted, 1);
+});
+
+test('a file is refused while live speech takes all of the engine, unless admission is off', async () => {
+  const flaws = { load: () => ({ ...IDLE_LOAD, finalShare: 0.95 }) };
+  const [yielding, stubborn] = [await start({ flaws }), await start({ flaws, admission: false })];
+  const upload = ({ url }: { readonly url: string }) => fetch(`${url}/transcribe`, { method: 'POST', body: wav });
+  const refused = await upload(yielding);
+  assert.equal(refused.headers.get('retry-after'), '10');
+  await assertRefused(refused, 503, 'overloaded');
+  assert.equal((await upload(stubborn)).status, 200);
 });
 
 test('files beyond the limit are refused with Retry-After, and a slow one times out', async () => {

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { IDLE_LOAD } from '../../test/load.ts';
 import {
   FLOAT_CONFIG,
   handshake,
@@ -254,6 +255,83 @@ test('sessions beyond the limit are refused at the handshake with 503 and Retry-
   await until(async () => (await server.metric('whisper_stream_sessions')) === 0);
   await endOf(await openStream(server.streamUrl));
   assert.equal(await server.metric('whisper_refused_total', { path: 'stream', code: 'overloaded' }), 1);
+});
+
+/** The answer to a bare handshake, and its error body. */
+async function refusedHandshake(port: number): Promise<{ readonly head: string; readonly code: string }> {
+  const { socket, received, closed } = await openSocket(port);
+  socket.write(handshake());
+  await closed;
+  const [head, body] = received().split('\r\n\r\n');
+  return { head: head!, code: JSON.parse(body!).error.code };
+}
+
+test('a stream that could not be followed is refused with 503 and Retry-After; those already in go on, and room comes back', async () => {
+  let load = IDLE_LOAD;
+  const server = await start({ flaws: { load: () => load } });
+  load = { ...IDLE_LOAD, finalShare: 0.9, finalDelaySeconds: 5 };
+  const first = await openStream(server.streamUrl);
+  load = { ...IDLE_LOAD, finalShare: 0.9 };
+  const { head, code } = await refusedHandshake(server.port);
+  assert.match(head, /^HTTP\/1.1 503 Service Unavailable\r\nretry-after: \d+\r\n/);
+  assert.equal(code, 'overloaded');
+  assert.equal(await server.metric('whisper_admission_open'), 0);
+  assert.ok((await server.metric('whisper_admission_predicted_share')) > 0.9);
+  load = { ...IDLE_LOAD, oldestFinalSeconds: 3 };
+  assert.match((await refusedHandshake(server.port)).head, /retry-after: 30/);
+  load = IDLE_LOAD;
+  assert.equal(await server.metric('whisper_admission_open'), 1);
+  await endOf(await openStream(server.streamUrl));
+  first.send(FLOAT_CONFIG);
+  first.send(spokenBytes(0, 6));
+  await endOf(first);
+  assertCovered(first.messages, 6);
+  assert.equal(await server.metric('whisper_refused_total', { path: 'stream', code: 'overloaded' }), 2);
+});
+
+test('a page that is refused for load hears it as an event with retry_after, and 1013', async () => {
+  let load = IDLE_LOAD;
+  const server = await start({ flaws: { load: () => load } });
+  const first = await openStream(server.streamUrl);
+  load = { ...IDLE_LOAD, finalShare: 0.76 };
+  const page = await openStream(server.streamUrl, { origin: 'https://page.example' });
+  const error = await page.waitFor('error');
+  assert.equal(error.code, 'overloaded');
+  assert.ok(error.retry_after! >= 5 && error.retry_after! <= 30, String(error.retry_after));
+  assert.deepEqual(await page.closed, { code: 1013, reason: 'overloaded' });
+  await endOf(first);
+  assert.equal(await server.metric('whisper_refused_total', { path: 'stream', code: 'overloaded' }), 1);
+});
+
+test('of a hundred handshakes at once no more are let in than the engine can follow', async () => {
+  const server = await start();
+  // Finals of 0.15 s every 3.4 s on two engines, 0.75 of their time.
+  const capacity = 34;
+  const answers = await Promise.allSettled(Array.from({ length: 100 }, () => openStream(server.streamUrl)));
+  const opened = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
+  assert.equal(opened.length, capacity);
+  assert.equal(await server.metric('whisper_refused_total', { path: 'stream', code: 'overloaded' }), 66);
+  await Promise.all(opened.map(endOf));
+  await until(async () => (await server.metric('whisper_stream_sessions')) === 0);
+  await endOf(await openStream(server.streamUrl));
+});
+
+test('without admission streams are let in whatever the load', async () => {
+  const server = await start({ admission: false, flaws: { load: () => ({ ...IDLE_LOAD, finalShare: 1, finalDelaySeconds: 60 }) } });
+  const streams = [await openStream(server.streamUrl), await openStream(server.streamUrl)];
+  await Promise.all(streams.map(endOf));
+  assert.doesNotMatch(await server.registry.metrics(), /whisper_admission/);
+});
+
+test('partials give way to finals under load', async () => {
+  const server = await start({ flaws: { load: () => ({ ...IDLE_LOAD, finalShare: 0.8 }) } });
+  const client = await openStream(server.streamUrl);
+  client.send({ ...JSON.parse(FLOAT_CONFIG), interim_results: true });
+  for (let at = 0; at < 8; at++) client.send(spokenBytes(at, at + 1));
+  await endOf(client);
+  assert.ok(server.transcriber.requests.every((request) => request.priority === 'final'));
+  assert.equal(await server.metric('whisper_partial_interval_seconds'), Number.POSITIVE_INFINITY);
+  assert.match(await server.registry.metrics(), /whisper_partial_interval_seconds \+Inf/);
 });
 
 test('a key is asked for where there are keys', async () => {
