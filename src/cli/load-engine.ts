@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import type { WhisperError } from '../core/errors.ts';
 import { createTranscriber } from '../engine/create.ts';
+import type { TranscriberListeners } from '../engine/local-transcriber.ts';
 import { createSpeechDetector } from '../engine/speech-detector.ts';
 import { locateModel } from '../model/locate.ts';
 import type { EngineParts } from '../server/readiness.ts';
@@ -14,7 +15,7 @@ export interface LoadedEngine extends EngineParts {
   close(): Promise<void>;
 }
 
-export interface LoadOptions extends ModelOptions {
+export interface LoadOptions extends ModelOptions, Pick<TranscriberListeners, 'onWindow' | 'onQueue'> {
   /** Most windows that wait or run. @default the engine's */
   readonly maxQueue?: number;
   /** Told when a thread of the loaded engine died: it can do nothing any more. */
@@ -23,7 +24,7 @@ export interface LoadOptions extends ModelOptions {
 
 /** Resolves when the engine is warm. An abort is heeded while a model is downloaded. */
 export async function loadEngine(options: LoadOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<LoadedEngine> {
-  const { cache, maxBatch, maxQueue, onFailure, precision, threads } = options;
+  const { cache, engines, maxBatch, maxQueue, onFailure, onQueue, onWindow, precision, threads } = options;
   const located = await locateModel(options.model, {
     cacheDir: cache,
     ...modelAccess(),
@@ -39,10 +40,13 @@ export async function loadEngine(options: LoadOptions, progress: ProgressDisplay
     graphsDir: join(cache, 'graphs'),
     precision,
     maxBatch,
-    ...(threads !== undefined && { threads }),
+    threads,
+    ...(engines !== undefined && { engines }),
     ...(maxQueue !== undefined && { maxQueue }),
     onMessage: progress.message,
-    ...(onFailure !== undefined && { onFailure }),
+    onFailure,
+    onWindow,
+    onQueue,
   });
   try {
     const speechDetector = await createSpeechDetector(onFailure === undefined ? {} : { onFailure });

@@ -38,11 +38,11 @@ test('every command explains its options', async () => {
     [['--help'], ['serve', 'transcribe', 'models']],
     [
       ['serve', '--help'],
-      ['--host', '--port', '--model', '--threads', '--max-sessions', 'WHISPER_MAX_SESSIONS', 'HF_ENDPOINT'],
+      ['--host', '--port', '--model', '--engines', '--threads', '--max-sessions', 'WHISPER_MAX_SESSIONS', 'HF_ENDPOINT'],
     ],
     [
       ['transcribe', '--help'],
-      ['--format', '--language', '--word-timestamps', '--output-dir', 'WHISPER_MODEL'],
+      ['--format', '--language', '--word-timestamps', '--output-dir', '--engines', 'WHISPER_MODEL'],
     ],
     [
       ['models', '--help'],
@@ -62,6 +62,9 @@ test('wrong options end with 1 and say what was expected, from flags and environ
   const variable = await cli(['serve'], { WHISPER_THREADS: 'many' });
   assert.equal(variable.code, 1);
   assert.match(variable.stderr, /'many' from env 'WHISPER_THREADS' is invalid/);
+  const engines = await cli(['transcribe', '--engines', '0', 'file']);
+  assert.equal(engines.code, 1);
+  assert.match(engines.stderr, /--engines.*'0' is invalid.*whole number from 1/);
   assert.equal((await cli(['serve', '--no-such-option'])).code, 1);
   assert.equal((await cli(['models', 'list'], { WHISPER_THREADS: '', WHISPER_PORT: '' })).code, 0);
 });

@@ -34,6 +34,7 @@ export function flagOption(flags: string, description: string, variable: (typeof
 }
 
 const MAX_THREADS = 256;
+const MAX_ENGINES = 64;
 
 export const cacheOption = (): Option =>
   new Option('--cache <dir>', 'folder of downloaded models and built graphs')
@@ -45,16 +46,25 @@ export const quietOption = (): Option => flagOption('-q, --quiet', 'no progress 
 /** What choosing and loading a model takes; see ModelOptions. */
 export const modelOptions = (): Option[] => [
   new Option('-m, --model <name>', 'model name, hub repository (owner/name) or folder').env('WHISPER_MODEL').default('base'),
-  integerOption('--threads <n>', 'threads of one inference (default: the cores, at most 4)', 1, MAX_THREADS).env('WHISPER_THREADS'),
+  integerOption(
+    '--engines <n>',
+    'windows computed side by side, each by its own copy of the model (default: the cores over --threads, at most 4)',
+    1,
+    MAX_ENGINES,
+  ).env('WHISPER_ENGINES'),
+  integerOption('--threads <n>', 'threads of one engine: more answer a window sooner, but fewer windows in all', 1, MAX_THREADS)
+    .env('WHISPER_THREADS')
+    .default(1),
   new Option('--precision <type>', 'number format of the weights').choices(['int8', 'float32']).env('WHISPER_PRECISION').default('int8'),
-  integerOption('--max-batch <n>', 'most windows that are decoded together', 1, 64).env('WHISPER_MAX_BATCH').default(4),
+  integerOption('--max-batch <n>', 'most windows that one engine decodes together', 1, 64).env('WHISPER_MAX_BATCH').default(4),
   cacheOption(),
 ];
 
 /** As commander gives `modelOptions`. */
 export interface ModelOptions {
   readonly model: string;
-  readonly threads?: number;
+  readonly engines?: number;
+  readonly threads: number;
   readonly precision: 'int8' | 'float32';
   readonly maxBatch: number;
   readonly cache: string;

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Registry } from 'prom-client';
 import type { WhisperError } from '../core/errors.ts';
+import { createEngineMetrics } from '../server/engine-metrics.ts';
 import type { EngineParts } from '../server/readiness.ts';
 import { createServer } from '../server/server.ts';
 import { createDeferred } from '../streaming/deferred.ts';
@@ -34,9 +35,12 @@ const MIB = 1024 * 1024;
 /** Resolves after the signal has aborted and all is drained; rejects where it cannot start. */
 export async function serve(options: ServeOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
   const engine = createDeferred<EngineParts>();
+  let loaded: LoadedEngine | undefined;
+  const registry = new Registry();
+  const metrics = createEngineMetrics(registry, () => loaded?.transcriber.load() ?? null);
   const server = await createServer({
     engine: engine.promise,
-    registry: new Registry(),
+    registry,
     host: options.host,
     port: options.port,
     pagePath: existsSync(PAGE) ? PAGE : null,
@@ -55,10 +59,10 @@ export async function serve(options: ServeOptions, progress: ProgressDisplay, si
   });
   const shownHost = options.host === '0.0.0.0' || options.host === '::' ? 'localhost' : options.host;
   progress.message(`Listening on http://${shownHost}:${server.port}; loading model ${options.model}.`);
-  let loaded: LoadedEngine | undefined;
   // A service whose engine died looks alive and refuses everything: it ends, and who supervises it starts it again.
   const failure = createDeferred<WhisperError>();
-  const loading = loadEngine({ ...options, onFailure: failure.resolve }, progress, signal).then((parts) => {
+  const listeners = { onFailure: failure.resolve, onWindow: metrics.windowLeft, onQueue: metrics.queueChanged };
+  const loading = loadEngine({ ...options, ...listeners }, progress, signal).then((parts) => {
     loaded = parts;
     engine.resolve(parts);
     if (!signal.aborted) progress.message(`Ready: model ${parts.transcriber.info.name} on http://${shownHost}:${server.port}`);
