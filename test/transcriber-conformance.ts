@@ -81,6 +81,20 @@ export function transcriberConformance(name: string, open: () => Promise<Subject
       for (const result of results) assert.equal(textOf(result), subject.text);
     });
 
+    check('tells its load: times of one window from the start, shares of the last seconds', async (subject) => {
+      const idle = subject.transcriber.load();
+      assert.ok(idle.engines >= 1 && idle.finalSeconds > 0 && idle.partialSeconds > 0);
+      assert.deepEqual(
+        [idle.finalShare, idle.partialShare, idle.fileShare, idle.finalDelaySeconds, idle.oldestFinalSeconds],
+        [0, 0, 0, 0, 0],
+      );
+      await Promise.all((['final', 'partial', 'file'] as const).map((priority) => transcribe(subject, { priority, owner: priority })));
+      const { engines, fileShare, finalDelaySeconds, finalSeconds, finalShare, partialSeconds, partialShare } = subject.transcriber.load();
+      assert.equal(engines, idle.engines);
+      for (const share of [finalShare, partialShare, fileShare]) assert.ok(share > 0 && share <= 1);
+      assert.ok(finalSeconds > 0 && partialSeconds > 0 && finalDelaySeconds >= finalSeconds);
+    });
+
     check('rejects an aborted request as cancelled, before and while it works, and goes on', async (subject) => {
       await assert.rejects(transcribe(subject, {}, AbortSignal.abort()), isError('cancelled'));
       const controller = new AbortController();

@@ -34,8 +34,10 @@ export interface TranscriberOptions extends TranscriberListeners, Pick<WindowQue
 }
 
 const MOST_DEFAULT_ENGINES = 4;
-/** A live window's usual length: 8 s of left context and a chunk of 5 s. */
-const WARM_UP_SECONDS = 13;
+/** Of the warm-up's window: a short one, or it would cost each engine's start another 0.1 s. */
+const WARM_UP_SECONDS = 3;
+/** Of a live final: left context and a chunk of 5 s. */
+const FINAL_SECONDS = 10;
 
 /** Resolves when the model is loaded and warm: its first request is as fast as its second. */
 export async function createTranscriber(options: TranscriberOptions): Promise<Transcriber> {
@@ -46,7 +48,7 @@ export async function createTranscriber(options: TranscriberOptions): Promise<Tr
   const rules = { ...DEFAULT_RULES, ...options.rules };
   const opened = await openEngines(engines, { model: { modelDir, config, precision, graphsDir }, threads, maxBatch, rules }, options);
   try {
-    const warmUps = await Promise.all(opened.map(warmUp));
+    const warmUps = await Promise.all(opened.map((thread) => warmUp(thread, rules)));
     const warmUpSeconds = warmUps.reduce((sum, seconds) => sum + seconds, 0) / warmUps.length;
     return transcriberOver(opened, config, { maxBatch, maxQueue, maxWaitSeconds, warmUpSeconds }, options);
   } catch (error) {
@@ -64,9 +66,9 @@ async function openEngines(count: number, data: EngineWorkerData, { onMessage }:
   return openAllThreads([first, ...Array.from({ length: count - 1 }, open)]);
 }
 
-/** Engine seconds of one window. Faint noise rather than silence, so that every operator of both graphs runs. */
-async function warmUp(thread: EngineThread): Promise<number> {
+/** Engine seconds that a final will take. Faint noise rather than silence, so that every operator of both graphs runs. */
+async function warmUp(thread: EngineThread, { marginSeconds }: DecodingRules): Promise<number> {
   const pcm = Float32Array.from({ length: WARM_UP_SECONDS * SAMPLE_RATE }, (_, i) => 1e-3 * Math.sin(i * i));
   const { cost } = await thread.run({ pcm, language: 'en' });
-  return engineSeconds(cost);
+  return (engineSeconds(cost) * (FINAL_SECONDS + marginSeconds)) / (WARM_UP_SECONDS + marginSeconds);
 }
