@@ -390,11 +390,12 @@ describe('a session', () => {
     assert.ok(events.filter((event) => event.kind === 'partial').length > 10);
   });
 
-  test('sends what it heard last after the committed words as draft: of a partial, or held back', () => {
+  test('sends what it heard after the committed words as draft: what was held back with a final, the newest with a partial', () => {
+    const finals: (readonly number[])[][] = [];
     for (const interimResults of [true, false]) {
       const requests = requestsOf({ options: { ...usual, interimResults } });
       assert.deepEqual(requests[0]!.draft, []);
-      assert.ok(requests.slice(1).every(({ draft }) => draft!.length > 0));
+      finals.push(requests.filter(({ priority }) => priority === 'final').map(({ draft }) => draft!));
       for (const request of requests) {
         const committed = request.prefix!.length === 0 ? 0 : request.prefix!.at(-1)!;
         // A cut word comes last, if at all; before it the words go on where the prefix ends.
@@ -408,6 +409,8 @@ describe('a session', () => {
       const [partial] = requests.filter((request) => request.priority === 'partial').slice(3);
       if (interimResults) assert.ok(partial!.draft!.length >= 7, 'words of the partial before');
     }
+    assert.deepEqual(finals[0], finals[1], 'a partial drafted a final');
+    assert.ok(finals[0]!.slice(1).some((draft) => draft.length > 0));
   });
 
   test('starts afresh with its draft when a flush or silence has committed all', () => {

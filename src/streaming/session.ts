@@ -9,15 +9,15 @@
 // the overlap at its end are held back and heard again. A flush (finalize, end) ends the window at the samples received so far
 // and commits all of it.
 //
-// What was heard last of the region (the words held back, or those of a partial) goes with the next request as its draft: where the
-// engine hears the same again, it need not find it token by token.
+// What was heard of the region goes with the next request as its draft: where the engine hears the same again, it need not find it
+// token by token. A final's draft is the words held back, a partial's whatever was heard last.
 //
 // Invariants (session.test.ts proves them for any frame sizes, options, flushes and results)
 //   1. Finals and no_speech spans tile [0, committedUntil) in order; committedUntil never goes back; at a flush it equals the flush.
 //   2. What becomes final depends on the samples, the positions of the flushes and the results only: a window is planned when
 //      all its samples are there, so audio that comes paced and audio that comes at once take the same path.
-//   3. Partials read the state and never write what finals depend on. The draft is no exception: it may come from a partial, but it
-//      spares the engine time and changes no result. It begins at committedUntil: every commit replaces it.
+//   3. Partials read the state and never write what finals depend on. Nor do their words draft a final: int8 kernels round otherwise
+//      for several tokens than for one, so that a draft may tip a near tie, and whether there was a partial is a matter of pace.
 //   4. At most one final window is outstanding; a partial is given up when the next final window can be planned.
 //   5. Memory: the left context, the uncommitted region (at most chunk + 4 s) and what waits behind the window that is out.
 
@@ -81,8 +81,9 @@ export class Session {
   #lastWork = 0;
   /** Words were sent, as a final or a partial. */
   #hasShown = false;
-  /** The newest guess at the words from committedUntil on, for the next request. */
+  /** The newest guess at the words from committedUntil on, for the next partial. */
   #draft: readonly TimedWord[] = [];
+  /** Words that the last final window left to the next. */
   #held: readonly TimedWord[] = [];
   #final: Work | null = null;
   #partial: Work | null = null;
@@ -220,7 +221,7 @@ export class Session {
       promptText: this.#options.promptText,
       prefix: window.prefix,
       prefixSamples: window.committedUntil - window.start,
-      draft: this.#draft.flatMap((word) => word.tokens),
+      draft: (window.purpose === 'final' ? this.#held : this.#draft).flatMap((word) => word.tokens),
       priority: window.purpose,
       owner: this.#options.owner,
     };
@@ -295,7 +296,7 @@ export class Session {
     return events;
   }
 
-  /** Keeps the words as draft, and shows them where partials are asked for. */
+  /** Keeps the words as a draft, and shows them where partials are asked for. */
   #guess(words: readonly TimedWord[], language: string): SessionEvent[] {
     this.#draft = words;
     if (!this.#options.interimResults) return [];
