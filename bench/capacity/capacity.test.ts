@@ -1,14 +1,15 @@
-// The capacity benchmark's own arithmetic: what streams play and when, latency of words, the hold rule, refusals, trends.
+// The capacity benchmark's own arithmetic: what streams play and when, latency of words, the hold rule, overload and soak.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createDialect, type Dialect } from './dialect.ts';
+import type { StreamReport } from './generator-messages.ts';
 import { isFarOut, isHeld, largestHeld, type StepFigures } from './hold.ts';
 import { firstSpeechSample, quantiles, slope, spreadWords, wordLatencySeconds } from './latency.ts';
-import { usedBetween } from './load.ts';
+import { type LoadReport, usedBetween } from './load.ts';
 import { parseCapacityOptions } from './options.ts';
+import { phaseOf } from './overload.ts';
 import { frameDueMs, type PcmClip, planStream, SAMPLE_RATE, shuffled, staggerMs } from './plan.ts';
-import { trend } from './soak.ts';
+import { minutesOf, trend } from './soak.ts';
 
 const clip = (name: string, seconds: number): PcmClip => ({
   name,
@@ -118,37 +119,6 @@ test('a system is tried no further when it is far out', () => {
   for (const change of [{ refused: 5 }, { p95Seconds: 31 }, { p95Seconds: null }]) assert.ok(isFarOut({ ...GOOD, ...change }));
 });
 
-const SETTINGS = { chunkSeconds: 5, overlapSeconds: 0.5, interimResults: true };
-const read = (dialect: Dialect, message: object, atMs = 0) => dialect.read(JSON.stringify(message), atMs);
-
-test('our stream: finals and silence must cover the audio, a refusal says when to come again', () => {
-  const final = { type: 'transcript', is_final: true, text: 'a b', words: [{ word: ' a', start: 0, end: 0.4, probability: 1 }] };
-  const whole = createDialect('ours', SETTINGS);
-  assert.deepEqual(read(whole, { ...final, start: 0, end: 3.2 }), [
-    { kind: 'final', text: 'a b', words: [{ word: ' a', endSeconds: 0.4 }] },
-  ]);
-  read(whole, { type: 'no_speech', start: 3.2, end: 5 });
-  assert.equal(whole.gaps(5.0004), 0);
-  const torn = createDialect('ours', SETTINGS);
-  read(torn, { ...final, start: 0.5, end: 3.2 });
-  assert.equal(torn.gaps(5), 2);
-  const [refused] = read(torn, { type: 'error', code: 'overloaded', message: '', retry_after: 3 });
-  assert.deepEqual(refused, { kind: 'refused', reason: '1013 overloaded', retryAfterSeconds: 3 });
-});
-
-test('WhisperLive: a completed segment counts once, when it first comes; the open one when it last changed', () => {
-  const dialect = createDialect('whisperlive', SETTINGS);
-  const done = { start: '0.000', end: '2.000', text: ' one two', completed: true };
-  const open = { start: '2.000', end: '3.000', text: ' three', completed: false };
-  const kinds = (message: object, atMs: number): string[] => read(dialect, message, atMs).map(({ kind }) => kind);
-  assert.deepEqual(kinds({ message: 'SERVER_READY' }, 0), ['ready']);
-  assert.deepEqual(kinds({ segments: [{ ...done, completed: false }] }, 1), ['partial']);
-  assert.deepEqual(kinds({ segments: [done, open] }, 2), ['final', 'partial']);
-  assert.deepEqual(kinds({ segments: [done, open] }, 3), []);
-  assert.deepEqual(dialect.flush(), [{ kind: 'final', text: 'three', words: [{ word: 'three', endSeconds: 3 }], receivedMs: 2 }]);
-  assert.deepEqual(kinds({ status: 'WAIT', message: 0.5 }, 4), ['refused']);
-});
-
 test('use is taken from the samples around a span', () => {
   const usage = [0, 1000, 2000, 3000].map((atMs) => ({ atMs, cpuSeconds: atMs / 2000, busySeconds: atMs / 1000, residentBytes: 0 }));
   assert.deepEqual(usedBetween(usage, 500, 1500), { cpuSeconds: 1, busySeconds: 2 });
@@ -164,6 +134,80 @@ test('a trend compares the ends and leaves out the first minute of many', () => 
       [2, 5],
     ]),
     2,
+  );
+});
+
+const STREAM: StreamReport = {
+  index: 0,
+  state: 'done',
+  refusal: null,
+  failure: null,
+  audioSeconds: 120,
+  text: 'a b',
+  wordLatencySeconds: [],
+  wordReceivedMs: [],
+  firstTextSeconds: 1,
+  partials: 0,
+  gaps: 0,
+  lastTextMs: null,
+};
+
+function loadOf(streams: readonly Partial<StreamReport>[], startedMs: number, endMs: number): LoadReport {
+  const usage = [];
+  for (let atMs = startedMs; atMs <= endMs; atMs += 1000) {
+    const seconds = (atMs - startedMs) / 1000;
+    usage.push({ atMs, cpuSeconds: seconds / 2, busySeconds: seconds, residentBytes: (100 + Math.floor(seconds / 60)) * 2 ** 20 });
+  }
+  const lateMs = { p95: 0, max: 0 };
+  return { streams: streams.map((stream) => ({ ...STREAM, ...stream })), startedMs, firstRefusalMs: null, cpuSeconds: 0, lateMs, usage };
+}
+
+test('an overload counts the admitted by the words that came under full load, and the refused by their answers', () => {
+  const refused = (reason: string, afterMs: number, retryAfterSeconds: number | null): Partial<StreamReport> => ({
+    state: 'refused',
+    refusal: { reason, afterMs, retryAfterSeconds },
+  });
+  const phase = phaseOf(
+    loadOf(
+      [
+        { wordLatencySeconds: [9, 4, 5], wordReceivedMs: [1000, 2000, 3000] },
+        { state: 'lost', wordLatencySeconds: [6], wordReceivedMs: [2500], gaps: null },
+        refused('503', 4, 5),
+        refused('1013', 8, null),
+        { state: 'absent' },
+      ],
+      0,
+      5000,
+    ),
+    2000,
+  );
+  assert.deepEqual(phase, {
+    offered: 4,
+    admitted: 2,
+    refused: 2,
+    lost: 1,
+    wordFinalSeconds: { count: 3, p50: 5, p95: 6, p99: 6, max: 6 },
+    refusalMs: { count: 2, p50: 4, p95: 8, p99: 8, max: 8 },
+    refusals: { '503': 1, '1013': 1 },
+    withRetryAfter: 1,
+    gaps: 0,
+  });
+});
+
+test('a soak is cut into whole minutes by when words came', () => {
+  const words = { wordLatencySeconds: [1, 2, 3, 4], wordReceivedMs: [10_000, 69_999, 70_000, 140_000] };
+  const minutes = minutesOf(loadOf([words], 10_000, 135_000), 2);
+  assert.deepEqual(
+    minutes.map(({ minute, wordFinalSeconds, residentMB, cpuPerAudioSecond }) => [
+      minute,
+      wordFinalSeconds.max,
+      residentMB,
+      cpuPerAudioSecond,
+    ]),
+    [
+      [1, 2, 101, 0.25],
+      [2, 3, 102, 0.25],
+    ],
   );
 });
 

@@ -16,6 +16,9 @@ import { formatStep, formatSteps } from './table.ts';
 
 const progress = (text: string): void => console.error(text);
 
+/** What a machine that does nothing else uses for itself, with a margin. */
+const QUIET_CPU_PER_SECOND = 0.1;
+
 type Environment = Awaited<ReturnType<typeof environmentOf>>;
 
 interface Finished {
@@ -45,6 +48,9 @@ async function steps(parts: LadderParts, notInstalled: Readonly<Record<string, s
     }),
     ...Object.entries(leftOut).map(([name, reason]) => `${name}: left out: ${reason}`),
   ];
+  const othersMost = Math.max(0, ...results.map(({ othersCpuPerSecond }) => othersCpuPerSecond));
+  if (othersMost > QUIET_CPU_PER_SECOND)
+    lines.push(`the machine was not quiet: others used up to ${othersMost.toFixed(2)} cores; repeat the run`);
   const peers = Object.entries(held).filter(([name]) => name !== 'ours');
   const best = Math.max(...peers.map(([, count]) => count));
   if (held.ours !== undefined && best > 0) lines.push(`ours over the best peer: ${(held.ours / best).toFixed(1)}`);

@@ -33,7 +33,7 @@ export interface OverloadResult {
 }
 
 /** @param fromMs words that came before are not counted: the load was still rising */
-function phaseOf(load: LoadReport, fromMs: number): OverloadPhase {
+export function phaseOf(load: LoadReport, fromMs: number): OverloadPhase {
   const streams = load.streams.filter(({ state }) => state !== 'absent');
   const admitted = streams.filter(({ state }) => state !== 'refused');
   const refused = streams.flatMap(({ refusal }) => (refusal === null ? [] : [refusal]));
