@@ -162,7 +162,7 @@ class LocalTranscriber implements Transcriber {
   #pump(): void {
     this.#expire();
     for (;;) {
-      const next = this.#queue.next(this.#running);
+      const next = this.#queue.next(this.#running, this.#nowSeconds());
       if (next === null) break;
       this.#start(next.window, next.engine);
     }

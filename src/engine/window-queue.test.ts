@@ -27,10 +27,13 @@ function windowOf(name: string, submittedSeconds: number): Named {
   return { name, priority, owner, submittedSeconds };
 }
 
+/** Long after all that tests submit: no stream is live any more. */
+const LATER = 1000;
+
 /** Names in the order in which an idle engine is given them, one at a time. */
 function served(queue: WindowQueue<Named>): string[] {
   const names: string[] = [];
-  for (let next = queue.next([IDLE]); next; next = queue.next([IDLE])) names.push(next.window.name);
+  for (let next = queue.next([IDLE], LATER); next; next = queue.next([IDLE], LATER)) names.push(next.window.name);
   return names;
 }
 
@@ -51,7 +54,7 @@ test('files take turns, each oldest first', () => {
   const windows = ['file a', 'file a', 'file a', 'file b', 'file b', 'file c'].map(windowOf);
   for (const window of windows) queue.add(window, 0);
   const order: number[] = [];
-  for (let next = queue.next([IDLE]); next; next = queue.next([IDLE])) order.push(next.window.submittedSeconds);
+  for (let next = queue.next([IDLE], LATER); next; next = queue.next([IDLE], LATER)) order.push(next.window.submittedSeconds);
   assert.deepEqual(order, [0, 3, 5, 1, 4, 2]);
 });
 
@@ -63,15 +66,16 @@ test('a file that waits has every fourth turn at least', () => {
 
 test('partials that nobody waited behind do not count', () => {
   const queue = queueOf(['partial a', 'partial b', 'partial c', 'partial d']);
-  for (let turn = 0; turn < 3; turn++) queue.next([IDLE]);
+  for (let turn = 0; turn < 3; turn++) queue.next([IDLE], LATER);
   queue.add(windowOf('file f', 9), 0);
   assert.deepEqual(served(queue), ['partial d', 'file f']);
 });
 
 test('the least occupied engine gets the window', () => {
-  const next = (engines: readonly Running[]) => queueOf(['final a']).next(engines)?.engine;
-  assert.equal(next([runs({ final: 2 }), runs({ file: 1 }), runs({ final: 1, partial: 1 })]), 1);
+  const next = (engines: readonly Running[]) => queueOf(['final a']).next(engines, LATER)?.engine;
+  assert.equal(next([runs({ final: 3 }), runs({ final: 1 }), runs({ final: 1, partial: 1 })]), 1);
   assert.equal(next([IDLE, IDLE]), 0);
+  assert.equal(next([runs({ file: 1 }), runs({ final: 1 })]), 1, 'a file is more work');
   assert.equal(next([runs({ final: 4 }), runs({ final: 3 })]), 1);
   assert.equal(next([runs({ final: 4 }), runs({ final: 2, file: 2 })]), undefined);
 });
@@ -96,13 +100,29 @@ const places: readonly (readonly [string, Running, Partial<WindowQueueOptions>, 
 ];
 for (const [name, running, options, starts] of places) {
   test(`${name} ${starts ? 'starts' : 'waits'} where ${JSON.stringify(running)} runs, of at most ${options.maxBatch ?? 4}`, () => {
-    assert.equal(queueOf([name], options).next([running]) !== null, starts);
+    assert.equal(queueOf([name], options).next([running], LATER) !== null, starts);
   });
 }
 
 test('a partial that finds no place does not hold up a file', () => {
   const queue = queueOf(['partial a', 'file f']);
-  assert.equal(queue.next([runs({ final: 2 })])?.window.name, 'file f');
+  assert.equal(queue.next([runs({ final: 2 })], LATER)?.window.name, 'file f');
+});
+
+test('while there are streams, files run on half of the engines, one on each; ten seconds after the last they run on all', () => {
+  const startsBeside = (now: number, ...engines: Partial<Running>[]): boolean => {
+    const queue = queueOf(['final s', 'file f']);
+    queue.next([IDLE], 0);
+    return queue.next(engines.map(runs), now) !== null;
+  };
+  assert.equal(startsBeside(9, {}), true);
+  assert.equal(startsBeside(9, { file: 1 }), false);
+  assert.equal(startsBeside(9, {}, { final: 1 }), true);
+  assert.equal(startsBeside(9, {}, { file: 1 }), false);
+  assert.equal(startsBeside(9, {}, { file: 1 }, {}, {}), true);
+  assert.equal(startsBeside(9, {}, { file: 1 }, {}, { file: 1 }), false);
+  assert.equal(startsBeside(10, {}, { file: 1 }), true);
+  assert.equal(startsBeside(10, { file: 2 }), true);
 });
 
 test('a full queue refuses; what runs counts', () => {
@@ -160,14 +180,14 @@ test('a removed window is gone at once; the oldest final tells how long it waits
   assert.equal(queue.oldestFinalSeconds(4), 2);
   assert.deepEqual(queue.clear(), [second]);
   assert.equal(queue.oldestFinalSeconds(4), 0);
-  assert.equal(queue.next([IDLE]), null);
+  assert.equal(queue.next([IDLE], 4), null);
 });
 
 test('however many owners there were, the queue goes on', () => {
   const queue = new WindowQueue<Named>({ maxQueue: 64, maxBatch: 4 });
   for (let i = 0; i < 5000; i++) {
     queue.add(windowOf(`partial ${i}`, i), 0);
-    assert.equal(queue.next([IDLE])?.window.owner, String(i));
+    assert.equal(queue.next([IDLE], i)?.window.owner, String(i));
   }
 });
 
@@ -198,7 +218,8 @@ test('whatever happens: all bounds hold, finals keep their order and their place
       const waiting = new Set<Named>();
       const running: { readonly window: Named; readonly engine: number }[] = [];
       let now = 0;
-      let partialsInARow = 0;
+      let lastStream = Number.NEGATIVE_INFINITY;
+      let passed = 0;
       const occupancy = (): Running[] =>
         Array.from({ length: engineCount }, (_, engine) => {
           const count = (priority: Priority) => running.filter((r) => r.engine === engine && r.window.priority === priority).length;
@@ -216,6 +237,7 @@ test('whatever happens: all bounds hold, finals keep their order and their place
         for (const window of queue.expire(now)) assert.ok(waiting.delete(window), 'expired once');
         if (step.kind === 'submit') {
           const window = windowOf(`${step.priority} ${step.owner}`, now);
+          if (step.priority !== 'file') lastStream = now;
           const isFull = waiting.size + running.length >= options.maxQueue;
           const refused = queue.add(window, running.length);
           waiting.add(window);
@@ -224,34 +246,47 @@ test('whatever happens: all bounds hold, finals keep their order and their place
           if (refused === window && step.priority === 'final') assert.equal(waiting.size, ofKind('final').length);
           if (refused !== null && refused !== window) assert.equal(step.priority === 'final' && refused.priority !== 'final', true);
         }
+        const isLive = now < lastStream + 10;
+        const others = ({ partial, file }: Running): number => partial + file;
+        const mostOthers = Math.max(1, options.maxBatch - 1);
+        const withFile = (engines: readonly Running[]): number => engines.filter(({ file }) => file > 0).length;
+        const mostWithFile = Math.max(1, Math.floor(engineCount / 2));
+        const fileFits = (engines: readonly Running[]): boolean =>
+          engines.some((e) => e.final + others(e) < options.maxBatch && others(e) < mostOthers && (!isLive || e.file === 0)) &&
+          (!isLive || withFile(engines) < mostWithFile);
         for (;;) {
           const before = occupancy();
-          const next = queue.next(before);
+          const next = queue.next(before, now);
           if (next === null) break;
           const { engine, window } = next;
           if (window.priority === 'final') assert.equal(window, ofKind('final')[0]);
           else assert.equal(ofKind('final').length, 0, 'a final goes first');
-          partialsInARow = window.priority !== 'partial' || ofKind('file').length === 0 ? 0 : partialsInARow + 1;
-          assert.ok(partialsInARow <= 3, 'a file has its turn');
+          if (window.priority === 'file') passed = 0;
+          if (window.priority === 'partial' && ofKind('file').length > 0) {
+            assert.ok(passed < 3 || !fileFits(before), 'a file has its turn');
+            passed++;
+          }
           assert.ok(waiting.delete(window), 'started once');
           running.push({ window, engine });
           const after = occupancy()[engine] as Running;
-          assert.ok(after.final + after.partial + after.file <= options.maxBatch);
-          if (window.priority !== 'final') assert.ok(after.partial + after.file <= Math.max(1, options.maxBatch - 1));
+          assert.ok(after.final + others(after) <= options.maxBatch);
+          if (window.priority !== 'final') assert.ok(others(after) <= mostOthers);
+          if (window.priority === 'file' && isLive) assert.ok(after.file === 1 && withFile(occupancy()) <= mostWithFile);
         }
         assert.equal(queue.size, waiting.size);
         assert.ok(waiting.size + running.length <= options.maxQueue);
-        // What waits has a reason: no engine is idle, and none has room where a final waits.
-        if (waiting.size > 0) assert.ok(occupancy().every((engine) => engine.final + engine.partial + engine.file > 0));
-        if (ofKind('final').length > 0)
-          assert.ok(occupancy().every((engine) => engine.final + engine.partial + engine.file === options.maxBatch));
+        // What waits has a reason.
+        const counts = occupancy().map((engine) => engine.final + others(engine));
+        if (ofKind('final').length > 0) assert.ok(counts.every((count) => count === options.maxBatch));
+        if (ofKind('partial').length > 0) assert.ok(counts.every((count) => count > 0));
+        if (ofKind('file').length > 0) assert.ok(!fileFits(occupancy()));
       }
       running.length = 0;
       while (waiting.size > 0) {
-        const next = queue.next(occupancy());
+        const next = queue.next(occupancy(), now);
         assert.ok(next && waiting.delete(next.window), 'all are served in the end');
       }
-      assert.equal(queue.next(occupancy()), null);
+      assert.equal(queue.next(occupancy(), now), null);
     }),
     { numRuns: 300 },
   );

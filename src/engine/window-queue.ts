@@ -27,6 +27,10 @@ export const DEFAULT_MAX_WAIT_SECONDS: Readonly<Record<Priority, number>> = { fi
 
 /** Partials go to engines with fewer windows of streams than this: they shall use what is idle, not slow down finals. */
 const BUSY_WITH_STREAMS = 2;
+/** While windows of streams came within so many seconds, files run on half of the engines, one on each: see #hasPlace. */
+const LIVE_SECONDS = 10;
+/** A file's window is longer than others, and holds its engine for longer. */
+const WEIGHT_OF_FILE = 2;
 /** A waiting file lets so many partials pass. */
 const PARTIALS_PER_FILE = 3;
 /** Owners whose last turn is remembered. */
@@ -35,6 +39,7 @@ const MAX_OWNERS = 4096;
 /**
  * Invariants:
  * - Finals start oldest first, and nothing else starts while a final waits.
+ * - While there are streams, files run on half of the engines at most, one window on each.
  * - Partials and files leave one place of every engine free (where it has more than one), so that a final that comes finds it.
  * - A file that waits and can be placed lets at most PARTIALS_PER_FILE partials pass.
  */
@@ -45,6 +50,8 @@ export class WindowQueue<T extends WaitingWindow> {
   /** Each oldest first. */
   readonly #waiting: Readonly<Record<Priority, T[]>> = { final: [], partial: [], file: [] };
   readonly #turns = { partial: new Turns(), file: new Turns() };
+  /** When the last window of a stream came. */
+  #lastStreamSeconds = Number.NEGATIVE_INFINITY;
   /** Partials that have passed files that waited. */
   #passed = 0;
 
@@ -64,6 +71,7 @@ export class WindowQueue<T extends WaitingWindow> {
    * @returns what is refused: nothing, the new window itself, or the one whose place it took
    */
   add(window: T, runningCount: number): T | null {
+    if (window.priority !== 'file') this.#lastStreamSeconds = window.submittedSeconds;
     let displaced: T | null = null;
     if (this.size + runningCount >= this.#maxQueue) {
       displaced = window.priority === 'final' ? this.#youngestOfOthers() : null;
@@ -75,10 +83,12 @@ export class WindowQueue<T extends WaitingWindow> {
   }
 
   /** Takes the window that starts next from the queue and says on which engine; null: none can start. */
-  next(engines: readonly Running[]): { readonly window: T; readonly engine: number } | null {
+  next(engines: readonly Running[], nowSeconds: number): { readonly window: T; readonly engine: number } | null {
+    const isLive = nowSeconds < this.#lastStreamSeconds + LIVE_SECONDS;
     for (const priority of this.#order()) {
       const waiting = this.#waiting[priority];
-      const engine = this.#leastBusy(priority, engines);
+      const mayStart = priority !== 'file' || !isLive || engines.filter(({ file }) => file > 0).length < Math.max(1, engines.length >> 1);
+      const engine = mayStart ? this.#leastBusy(priority, engines, isLive) : null;
       if (waiting.length === 0 || engine === null) continue;
       const window = priority === 'final' ? (waiting[0] as T) : this.#turns[priority].first(waiting);
       this.remove(window);
@@ -137,24 +147,26 @@ export class WindowQueue<T extends WaitingWindow> {
     else if (this.#waiting.file.length > 0) this.#passed++;
   }
 
-  #leastBusy(priority: Priority, engines: readonly Running[]): number | null {
+  #leastBusy(priority: Priority, engines: readonly Running[], isLive: boolean): number | null {
     let best: number | null = null;
-    let fewest = Number.POSITIVE_INFINITY;
+    let least = Number.POSITIVE_INFINITY;
     for (const [engine, running] of engines.entries()) {
-      const count = total(running);
-      if (count >= fewest || !this.#hasPlace(priority, running)) continue;
+      const weight = running.final + running.partial + WEIGHT_OF_FILE * running.file;
+      if (weight >= least || !this.#hasPlace(priority, running, isLive)) continue;
       best = engine;
-      fewest = count;
+      least = weight;
     }
     return best;
   }
 
-  #hasPlace(priority: Priority, running: Running): boolean {
+  #hasPlace(priority: Priority, running: Running, isLive: boolean): boolean {
     if (total(running) >= this.#maxBatch) return false;
     if (priority === 'final') return true;
     if (running.partial + running.file >= Math.max(1, this.#maxBatch - 1)) return false;
     // Files do not count: they hold their places for as long as there is more of them, and would shut partials out.
-    return priority === 'file' || running.final + running.partial < BUSY_WITH_STREAMS;
+    if (priority === 'partial') return running.final + running.partial < BUSY_WITH_STREAMS;
+    // Windows on one engine share its time: beside three of files a final takes several times as long.
+    return !isLive || running.file === 0;
   }
 
   #youngestOfOthers(): T | null {
