@@ -24,7 +24,7 @@ import {
   tokenLimit,
 } from './rules.ts';
 import { seededRandom } from './sampling.ts';
-import type { TranscribeRequest, TranscribeResult } from './transcriber.ts';
+import type { TranscribeRequest, TranscribeResult, Word } from './transcriber.ts';
 import { timedWords } from './words.ts';
 
 /** Windows are padded to multiples of this many positions (0.5 s), so that buffers of few sizes are reused. */
@@ -50,7 +50,7 @@ export interface Answer {
 interface Candidate {
   readonly attempt: Attempt;
   readonly quality: Quality;
-  readonly decoded: DecodedText;
+  readonly words: readonly Word[];
 }
 
 interface Work {
@@ -303,6 +303,7 @@ export class Engine {
   /** The work is done, or goes to the head of the queue with its next attempt. */
   #judge(work: Work, decoded: DecodedText, cross: CrossCache, place: number): void {
     const { rules } = this.#options;
+    const { attempt, request } = work;
     const sum = decoded.logProbabilities.reduce((a, b) => a + b, 0);
     const quality: Quality = {
       ended: decoded.ended,
@@ -311,16 +312,19 @@ export class Engine {
       noSpeechProbability: decoded.noSpeechProbability,
     };
     const verdict = judge(quality, rules);
-    const candidate: Candidate = { attempt: work.attempt, quality, decoded };
+    const candidate: Candidate = { attempt, quality, words: this.#words(work, decoded) };
     if (work.best === null || isBetter(quality, work.best.quality, rules)) work.best = candidate;
-    const next = nextAttempt(work.attempt, verdict, (work.request.prefix?.length ?? 0) > 0, rules);
+    const isPartial = request.priority === 'partial';
+    const isEnough = isPartial || (verdict === 'doubtful' && !isWorthSearching(candidate.words, request.searchUntil, rules));
+    const next = isEnough ? null : nextAttempt(attempt, verdict, (request.prefix?.length ?? 0) > 0, rules);
     if (next === null) {
       const { cost } = work;
       cost.batchRows /= Math.max(1, cost.steps);
-      work.resolve({ result: this.#result(work, verdict === 'no-speech' ? null : work.best), cost });
+      const hasWords = verdict !== 'no-speech' && !(isPartial && verdict === 'bad');
+      work.resolve({ result: result(work, work.best, hasWords), cost });
       return;
     }
-    if (next.withPrefix === work.attempt.withPrefix && next.fullPad === work.attempt.fullPad) {
+    if (next.withPrefix === attempt.withPrefix && next.fullPad === attempt.fullPad) {
       work.encoded = cross.clone(place, this.#spare);
       this.#spare = undefined;
     }
@@ -329,36 +333,42 @@ export class Engine {
     this.#queue.unshift(work);
   }
 
-  #result(work: Work, candidate: Candidate | null): TranscribeResult {
-    const { request } = work;
-    const { attempt, decoded, quality } = candidate ?? (work.best as Candidate);
-    const offset = firstSample({ request, attempt });
-    const sampleCount = request.pcm.length - offset;
-    const language = work.language as string;
-    const words =
-      candidate === null || decoded.tokens.length === 0
-        ? []
-        : timedWords(
-            {
-              decoded,
-              forced: attempt.withPrefix ? (request.prefix?.length ?? 0) : 0,
-              heads: this.#session.config.alignmentHeads.length,
-              sampleCount,
-              language,
-            },
-            this.#tokenizer,
-          );
-    return {
-      words: offset === 0 ? words : words.map((word) => ({ ...word, start: word.start + offset, end: word.end + offset })),
-      offset,
-      language,
-      languageProbability: work.languageProbability,
-      noSpeechProbability: quality.noSpeechProbability,
-      averageLogProbability: quality.averageLogProbability,
-      compressionRatio: quality.compressionRatio,
-      temperature: attempt.temperature,
-    };
+  /** The new words, with times from the request's start. */
+  #words(work: Work, decoded: DecodedText): readonly Word[] {
+    const { attempt, language, request } = work;
+    if (decoded.tokens.length === 0) return [];
+    const offset = firstSample(work);
+    const words = timedWords(
+      {
+        decoded,
+        forced: attempt.withPrefix ? (request.prefix?.length ?? 0) : 0,
+        heads: this.#session.config.alignmentHeads.length,
+        sampleCount: request.pcm.length - offset,
+        language: language as string,
+      },
+      this.#tokenizer,
+    );
+    return offset === 0 ? words : words.map((word) => ({ ...word, start: word.start + offset, end: word.end + offset }));
   }
+}
+
+function result(work: Work, { attempt, quality, words }: Candidate, hasWords: boolean): TranscribeResult {
+  return {
+    words: hasWords ? words : [],
+    offset: firstSample({ request: work.request, attempt }),
+    language: work.language as string,
+    languageProbability: work.languageProbability,
+    noSpeechProbability: quality.noSpeechProbability,
+    averageLogProbability: quality.averageLogProbability,
+    compressionRatio: quality.compressionRatio,
+    temperature: attempt.temperature,
+  };
+}
+
+/** Not where the first doubtful word, and with it all that follow, will be heard again. */
+function isWorthSearching(words: readonly Word[], searchUntil: number | undefined, rules: DecodingRules): boolean {
+  const doubtful = words.find(({ probability }) => probability < rules.settledProbability);
+  return searchUntil === undefined || doubtful === undefined || doubtful.end <= searchUntil;
 }
 
 /** What a search keeps of a greedy text: the tokens before the first that is in doubt. */

@@ -26,7 +26,12 @@ export interface TranscribeRequest {
    * instead of a step a token, and the result is the same without it. @default []
    */
   readonly draft?: readonly number[];
-  /** @default 'final' */
+  /**
+   * Samples from the window's start: doubtful words that end later will be heard again with what follows them, so the engine
+   * spends no search on them. @default the whole window
+   */
+  readonly searchUntil?: number;
+  /** A partial is decoded once: where that fails, it has no words. @default 'final' */
   readonly priority?: Priority;
   /** Whose work it is (a stream, a file): owners of one priority take turns. @default '' */
   readonly owner?: string;

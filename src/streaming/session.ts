@@ -222,6 +222,7 @@ export class Session {
       prefix: window.prefix,
       prefixSamples: window.committedUntil - window.start,
       draft: (window.purpose === 'final' ? this.#held : this.#draft).flatMap((word) => word.tokens),
+      ...(window.flush ? {} : { searchUntil: window.end - doubtSamples(this.#options.chunkSamples) - window.start }),
       priority: window.purpose,
       owner: this.#options.owner,
     };
