@@ -53,7 +53,7 @@ async function bench(options: BenchOptions): Promise<number> {
   const python = await benchPython();
   const reference = new PythonWorker(python, 'faster_whisper_worker.py', { OMP_NUM_THREADS: String(options.threads) });
   const scorer = new PythonWorker(python, 'score.py');
-  const args = ['--threads', String(options.threads), '--model', options.model];
+  const args = ['--engines', String(options.threads), '--model', options.model];
   const server = options.url === null ? await ServerProcess.start({ entry: 'compiled', args }) : null;
   try {
     const service: Service = server === null ? { url: options.url ?? '', usage: null } : { url: server.url, usage: () => server.usage() };

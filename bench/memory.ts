@@ -201,7 +201,7 @@ async function main(): Promise<void> {
   if (values.help === true) return console.log(HELP);
   const parts = values.parts?.split(',') ?? ['start', 'streams', 'stream', 'file'];
   const seconds = Number(values.seconds ?? 3600);
-  const args = ['--threads', values.threads ?? '2', '--model', values.model ?? 'base'];
+  const args = ['--engines', values.threads ?? '2', '--model', values.model ?? 'base'];
   const clips = await benchClips({ corpora: [values.corpus ?? '../shared/corpus'], sets: ['long', 'short'], quick: false });
   const python = new PythonWorker(await benchPython(), 'faster_whisper_worker.py');
   const long = clips.filter(({ set }) => set === 'long');

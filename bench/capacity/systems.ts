@@ -114,7 +114,7 @@ export async function startSystem(name: SystemName, parts: SystemParts): Promise
   const { options, modelFolder } = parts;
   const { threads, chunkSeconds, overlapSeconds } = options;
   if (name === 'ours') {
-    const args = ['--threads', String(threads), '--model', options.model, ...options.serverArgs];
+    const args = ['--engines', String(threads), '--model', options.model, ...options.serverArgs];
     const server = await ServerProcess.start({ entry: 'compiled', args });
     return {
       name,

@@ -315,7 +315,7 @@ export class Engine {
     const candidate: Candidate = { attempt, quality, words: this.#words(work, decoded) };
     if (work.best === null || isBetter(quality, work.best.quality, rules)) work.best = candidate;
     const isPartial = request.priority === 'partial';
-    const isEnough = isPartial || (verdict === 'doubtful' && !isWorthSearching(candidate.words, request.searchUntil, rules));
+    const isEnough = isPartial || (verdict === 'doubtful' && !isWorthSearching(candidate.words, request.searchUntil ?? Infinity, rules));
     const next = isEnough ? null : nextAttempt(attempt, verdict, (request.prefix?.length ?? 0) > 0, rules);
     if (next === null) {
       const { cost } = work;
@@ -366,9 +366,9 @@ function result(work: Work, { attempt, quality, words }: Candidate, hasWords: bo
 }
 
 /** Not where the first doubtful word, and with it all that follow, will be heard again. */
-function isWorthSearching(words: readonly Word[], searchUntil: number | undefined, rules: DecodingRules): boolean {
+function isWorthSearching(words: readonly Word[], searchUntil: number, rules: DecodingRules): boolean {
   const doubtful = words.find(({ probability }) => probability < rules.settledProbability);
-  return searchUntil === undefined || doubtful === undefined || doubtful.end <= searchUntil;
+  return searchUntil > 0 && (doubtful?.end ?? 0) <= searchUntil;
 }
 
 /** What a search keeps of a greedy text: the tokens before the first that is in doubt. */

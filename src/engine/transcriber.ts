@@ -28,7 +28,7 @@ export interface TranscribeRequest {
   readonly draft?: readonly number[];
   /**
    * Samples from the window's start: doubtful words that end later will be heard again with what follows them, so the engine
-   * spends no search on them. @default the whole window
+   * spends no search on them. 0: none at all. @default the whole window
    */
   readonly searchUntil?: number;
   /** A partial is decoded once: where that fails, it has no words. @default 'final' */

@@ -2,7 +2,7 @@
 
 import { Gauge, type Registry } from 'prom-client';
 import type { TranscriberLoad } from '../engine/transcriber.ts';
-import type { PartialPacer } from '../streaming/partial-pacer.ts';
+import type { Pacer } from '../streaming/pacer.ts';
 import type { Admission } from './admission.ts';
 
 export interface AdmissionMetricsOptions {
@@ -10,7 +10,7 @@ export interface AdmissionMetricsOptions {
   readonly load: () => TranscriberLoad | null;
   /** null: streams are not refused for load. */
   readonly admission: Admission | null;
-  readonly pacer: PartialPacer;
+  readonly pacer: Pacer;
 }
 
 /** Registers the metrics, once per registry; their values are taken when they are asked for. */

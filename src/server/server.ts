@@ -6,7 +6,7 @@ import multipart from '@fastify/multipart';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import type { Registry } from 'prom-client';
 import { WhisperError } from '../core/errors.ts';
-import { PartialPacer } from '../streaming/partial-pacer.ts';
+import { Pacer } from '../streaming/pacer.ts';
 import { Admission } from './admission.ts';
 import { createAdmissionMetrics } from './admission-metrics.ts';
 import { createKeyCheck } from './api-keys.ts';
@@ -66,7 +66,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
   const now = (): number => performance.now();
   const { load } = readiness;
   const admission = options.admission === false ? null : new Admission(now);
-  const pacer = new PartialPacer(load, now);
+  const pacer = new Pacer(load, now);
   createAdmissionMetrics(options.registry, { load, admission, pacer });
   const checkKey = createKeyCheck(apiKeys);
   const app = createApp(options, limits, metrics);

@@ -8,7 +8,7 @@ import { type Server as SocketServer, type WebSocket, WebSocketServer } from 'ws
 import { ReaderSlots } from '../audio/reader-slots.ts';
 import { toWhisperError, WhisperError } from '../core/errors.ts';
 import { createLiveSession, type LiveOptions } from '../streaming/live.ts';
-import type { PartialPacer } from '../streaming/partial-pacer.ts';
+import type { Pacer } from '../streaming/pacer.ts';
 import type { Admission } from './admission.ts';
 import type { KeyCheck } from './api-keys.ts';
 import { replyOnSocket } from './error-body.ts';
@@ -23,7 +23,7 @@ export interface StreamRouteOptions {
   /** null: streams are not refused for load. */
   readonly admission: Admission | null;
   /** Of the partials of all streams. */
-  readonly pacer: PartialPacer;
+  readonly pacer: Pacer;
   readonly limits: ServerLimits;
   readonly metrics: ServerMetrics;
   readonly log: FastifyBaseLogger;

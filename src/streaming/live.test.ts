@@ -10,7 +10,7 @@ import { SAMPLE_RATE, toSamples } from '../core/units.ts';
 import type { TranscribeRequest, Transcriber } from '../engine/transcriber.ts';
 import type { StreamEvent } from '../protocol/stream-messages.ts';
 import { createLiveSession, type LiveOptions, type LiveParts } from './live.ts';
-import { PartialPacer } from './partial-pacer.ts';
+import { Pacer } from './pacer.ts';
 
 const WORDS = layOut(Array.from({ length: 60 }, (_, n) => ({ pause: n === 30 ? 64_000 : 1600, length: 4800 })));
 const SAMPLE_COUNT = WORDS.at(-1)!.end + 8000;
@@ -177,7 +177,7 @@ describe('a live session', () => {
 
   test('shares a pacer with the sessions beside it, and leaves it when it is over', async () => {
     let nowMs = 0;
-    const pacer = new PartialPacer(
+    const pacer = new Pacer(
       () => IDLE_LOAD,
       () => (nowMs += 1000),
     );

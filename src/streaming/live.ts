@@ -6,7 +6,7 @@ import { toSamples } from '../core/units.ts';
 import type { SpeechDetector, Task, Transcriber } from '../engine/transcriber.ts';
 import type { StreamEvent } from '../protocol/stream-messages.ts';
 import { createDeferred, type Deferred } from './deferred.ts';
-import { PartialPacer } from './partial-pacer.ts';
+import { Pacer } from './pacer.ts';
 import { ReceiptClock } from './receipt-clock.ts';
 import { type Sleep, sleepOnTimer, withRetries } from './retry.ts';
 import { Session } from './session.ts';
@@ -49,7 +49,7 @@ export interface LiveParts {
   /** Waits between retries. @default a timer */
   readonly sleep?: Sleep;
   /** How often the sessions of one engine may show partials: shared by all of them. @default one of its own */
-  readonly pacer?: PartialPacer;
+  readonly pacer?: Pacer;
   /** Names the stream to the transcriber, see TranscribeRequest. @default a random id */
   readonly owner?: string;
 }
@@ -94,7 +94,7 @@ class LiveDriver implements LiveSession {
 
   constructor(parts: LiveParts, options: LiveOptions) {
     const now = parts.now ?? (() => performance.now());
-    const pacer = parts.pacer ?? new PartialPacer(() => parts.transcriber.load(), now);
+    const pacer = parts.pacer ?? new Pacer(() => parts.transcriber.load(), now);
     this.#parts = { sleep: sleepOnTimer, owner: randomUUID(), ...parts, now, pacer };
     this.#options = options;
     this.#session = new Session({
@@ -171,8 +171,8 @@ class LiveDriver implements LiveSession {
 
   /** Takes steps until the session waits for an answer or for audio. */
   #pump(): void {
-    const interval = this.#leavePacer === null ? Number.POSITIVE_INFINITY : this.#parts.pacer.intervalSamples();
-    for (let step = this.#session.next(interval); step !== null && !this.#isOver; step = this.#session.next(interval)) {
+    const pace = this.#parts.pacer.pace(this.#leavePacer !== null);
+    for (let step = this.#session.next(pace); step !== null && !this.#isOver; step = this.#session.next(pace)) {
       if (step.kind === 'emit') this.#emit(step.events);
       else void this.#work(step);
     }

@@ -2,6 +2,7 @@
 
 import type { Task, TranscribeRequest } from '../engine/transcriber.ts';
 import type { TimedWord } from './commit.ts';
+import type { Effort } from './effort.ts';
 
 export interface SessionOptions {
   /** New audio per window, 1-25 s. */
@@ -26,6 +27,14 @@ export interface SessionOptions {
   readonly speechThreshold?: number | null;
 }
 
+/** What the engines have room for, when the next step is looked for. */
+export interface Pace {
+  /** Audio between two partials; the first of a stream comes after 1 s. Infinity: no partials. */
+  readonly partialIntervalSamples: number;
+  /** Of the finals. */
+  readonly effort: Effort;
+}
+
 /** One window of the stream: [start, committedUntil) was committed before and is forced, [committedUntil, end) is new. */
 export interface StreamWindow {
   /** Only finals move the stream forward. */
@@ -36,6 +45,7 @@ export interface StreamWindow {
   readonly prefix: readonly number[];
   /** Everything up to `end` becomes final. */
   readonly flush: boolean;
+  readonly effort: Effort;
 }
 
 /** Ask the speech detector, answer with gateResult. */

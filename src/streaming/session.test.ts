@@ -6,8 +6,9 @@ import fc from 'fast-check';
 import { hear, layOut, type SpokenWord, scatter, soundIn, synthesize, wordText } from '../../test/scripted-speech.ts';
 import { SAMPLE_RATE, toSamples, toSeconds } from '../core/units.ts';
 import type { TranscribeRequest, TranscribeResult, Word } from '../engine/transcriber.ts';
+import { EFFORTS } from './effort.ts';
 import { Session } from './session.ts';
-import type { DecodeStep, GateStep, SessionEvent, SessionOptions, TranscriptEvent } from './session-types.ts';
+import type { DecodeStep, GateStep, Pace, SessionEvent, SessionOptions, TranscriptEvent } from './session-types.ts';
 
 interface Scene {
   readonly words: readonly SpokenWord[];
@@ -19,12 +20,19 @@ interface Scene {
   readonly frame: (n: number) => number;
   /** Whether answers come at once or only after some more frames. */
   readonly delayed?: boolean;
-  /** Samples between partials when the n-th frame is there. */
-  readonly partialInterval?: (n: number) => number;
+  /** When the n-th frame is there. */
+  readonly pace?: (n: number) => Pace;
   readonly answer?: (request: TranscribeRequest, step: DecodeStep) => TranscribeResult;
   readonly gate?: (step: GateStep) => Float32Array;
   readonly watch?: (session: Session, step: DecodeStep | GateStep) => void;
 }
+
+const everyPartial =
+  (interval: (n: number) => number) =>
+  (n: number): Pace => ({ partialIntervalSamples: interval(n), effort: 'full' });
+
+/** Now with all effort, now with less. */
+const changingEffort = (n: number): Pace => ({ partialIntervalSamples: SAMPLE_RATE, effort: scatter(n) < 0.5 ? 'full' : 'reduced' });
 
 /** Runs a whole stream: frames in, every step answered; returns all events. */
 function run(scene: Scene): SessionEvent[] {
@@ -37,7 +45,7 @@ function run(scene: Scene): SessionEvent[] {
   };
   const settle = (n: number, answerAll: boolean): void => {
     for (;;) {
-      const step = session.next(scene.partialInterval?.(n));
+      const step = session.next(scene.pace?.(n));
       if (step?.kind === 'emit') events.push(...step.events);
       else if (step !== null) {
         scene.watch?.(session, step);
@@ -216,7 +224,7 @@ describe('any stream', () => {
         const paces = [() => SAMPLE_RATE, (n: number) => (scatter(n) < 0.2 ? Number.POSITIVE_INFINITY : scatter(n, 1) * 8 * SAMPLE_RATE)];
         const [without, ...paced] = [null, ...paces].map((partialInterval) => {
           const options = { ...scene.options, interimResults: partialInterval !== null };
-          const pace = partialInterval === null ? {} : { partialInterval };
+          const pace = partialInterval === null ? {} : { pace: everyPartial(partialInterval) };
           return withoutRev(run({ ...scene, delayed: true, answer: noisy(scene.words), options, ...pace }));
         });
         for (const events of paced) assert.deepEqual(events, without);
@@ -236,7 +244,7 @@ describe('an honest engine', () => {
   test('has every word committed once, in order, inside a final', () => {
     fc.assert(
       fc.property(honest, fc.boolean(), (scene, delayed) => {
-        const events = run({ ...scene, delayed });
+        const events = run({ ...scene, delayed, pace: changingEffort });
         assertLedger(events, scene);
         const expected = scene.words.map((word, index) => ({ text: wordText(index), start: word.start, end: word.end }));
         const heard = events.filter(isFinal).flatMap((event) => event.words.map(({ text, start, end }) => ({ text, start, end })));
@@ -419,6 +427,19 @@ describe('a session', () => {
     assert.deepEqual([afterFlush!.prefixSamples! > 0, afterFlush!.draft], [true, []]);
   });
 
+  test('with less effort asks for shorter windows, and for no search', () => {
+    for (const effort of ['full', 'reduced'] as const) {
+      const requests = requestsOf({ pace: () => ({ partialIntervalSamples: SAMPLE_RATE, effort }), options: usual });
+      const { leftSamples, searches } = EFFORTS[effort];
+      for (const { pcm, prefixSamples, searchUntil } of requests.slice(2, -1)) {
+        assert.ok(prefixSamples! <= leftSamples && prefixSamples! > leftSamples - SAMPLE_RATE);
+        assert.ok(searches ? searchUntil! > prefixSamples! && searchUntil! < pcm.length : searchUntil === 0);
+      }
+      const last = requests.at(-1)!;
+      assert.equal(last.searchUntil, searches ? last.pcm.length : 0, 'nothing after the end: all that is in doubt is searched');
+    }
+  });
+
   test('names its owner in every request', () => {
     assert.ok(requestsOf({ options: { ...usual, owner: 'stream-1' } }).every((request) => request.owner === 'stream-1'));
   });
@@ -430,7 +451,7 @@ describe('a session', () => {
       const watch = (_: Session, { window }: GateStep | DecodeStep) => {
         if (window.purpose === 'partial') ends.push(toSeconds(window.end));
       };
-      run({ ...scene, words, sampleCount: words.at(-1)!.end, options, partialInterval, watch });
+      run({ ...scene, words, sampleCount: words.at(-1)!.end, options, pace: everyPartial(partialInterval), watch });
       return ends;
     };
     assert.deepEqual(endsOf(() => 3 * SAMPLE_RATE).slice(0, 2), [1, 4]);

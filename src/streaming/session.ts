@@ -4,7 +4,7 @@
 //   push(pcm) -> SampleBuffer -> next(): gate step (is there speech?) -> decode step (anchored window) -> decodeResult
 //   decodeResult -> placeWords (the engine's times on the stream's clock) -> commitWords (hold-back) -> tile (ledger) -> events
 //
-// Window k reaches to max(end of window k-1 + 1 s, committedUntil + chunk). It begins at the first committed word of the last 5 s;
+// Window k reaches to max(end of window k-1 + 1 s, committedUntil + chunk). It begins at the first committed word of the last 5 s (effort.ts);
 // the decoder is forced through those words (anchors) and then hears the region [committedUntil, end) freely. Words that end within
 // the overlap at its end are held back and heard again. A flush (finalize, end) ends the window at the samples received so far
 // and commits all of it.
@@ -14,8 +14,8 @@
 //
 // Invariants (session.test.ts proves them for any frame sizes, options, flushes and results)
 //   1. Finals and no_speech spans tile [0, committedUntil) in order; committedUntil never goes back; at a flush it equals the flush.
-//   2. What becomes final depends on the samples, the positions of the flushes and the results only: a window is planned when
-//      all its samples are there, so audio that comes paced and audio that comes at once take the same path.
+//   2. What becomes final depends on the samples, the positions of the flushes, the results and the effort that the engines have room
+//      for: a window is planned when all its samples are there, so audio that comes paced and audio that comes at once take the same path.
 //   3. Partials read the state and never write what finals depend on. Nor do their words draft a final: int8 kernels round otherwise
 //      for several tokens than for one, so that a draft may tip a near tie, and whether there was a partial is a matter of pace.
 //   4. At most one final window is outstanding; a partial is given up when the next final window can be planned.
@@ -25,18 +25,14 @@ import { SAMPLE_RATE } from '../core/units.ts';
 import type { TranscribeRequest, TranscribeResult } from '../engine/transcriber.ts';
 import { Anchors } from './anchors.ts';
 import { type Commit, commitAll, commitWords, doubtSamples, placeWords, type TimedWord } from './commit.ts';
+import { EFFORTS, type Effort, MOST_LEFT_SAMPLES } from './effort.ts';
 import { EventWriter } from './event-writer.ts';
 import { LanguageLock } from './language-lock.ts';
 import { SampleBuffer } from './sample-buffer.ts';
-import type { DecodeStep, EmitStep, GateStep, SessionEvent, SessionOptions, Step, StreamWindow } from './session-types.ts';
+import type { DecodeStep, EmitStep, GateStep, Pace, SessionEvent, SessionOptions, Step, StreamWindow } from './session-types.ts';
 import { hasSpeech, isSilent } from './speech-gate.ts';
 
-/**
- * Committed audio that a window may begin with. Measured, word error rate on long, hard, short and noisy clips: 8 s 4.6, 6.3, 7.3,
- * 8.1 %; 5 s 4.8, 6.4, 7.3, 7.6 % for 15 % less processor time; 3 s 5.4 % (long), 6.7 % (hard).
- */
-const LEFT_SAMPLES = 5 * SAMPLE_RATE;
-/** The same for a partial, which is soon replaced. */
+/** Committed audio that a partial begins with: it is soon replaced. */
 const PARTIAL_LEFT_SAMPLES = 2 * SAMPLE_RATE;
 /** A window with its left context; leaves room for the engine's silent margin of 2 s. */
 const WINDOW_LIMIT_SAMPLES = 28 * SAMPLE_RATE;
@@ -52,6 +48,8 @@ const GATE_CONTEXT_SAMPLES = 0.3 * SAMPLE_RATE;
 const SILENCE_GUARD_SAMPLES = SAMPLE_RATE / 2;
 /** Language probability at which one window decides. */
 const LANGUAGE_CONFIDENCE = 0.6;
+
+const UNHURRIED: Pace = { partialIntervalSamples: ADVANCE_SAMPLES, effort: 'full' };
 
 interface Work {
   readonly window: StreamWindow;
@@ -101,7 +99,7 @@ export class Session {
       speechThreshold: null,
       ...options,
     };
-    this.#anchors = new Anchors(this.#options.useContext ? LEFT_SAMPLES : 0);
+    this.#anchors = new Anchors(this.#options.useContext ? MOST_LEFT_SAMPLES : 0);
     this.#language = new LanguageLock(this.#options.language, LANGUAGE_CONFIDENCE);
   }
 
@@ -144,12 +142,12 @@ export class Session {
 
   /**
    * The next thing to do, or null while an answer or more audio is awaited. Call it until it returns null.
-   * @param partialIntervalSamples audio between two partials; the first of a stream comes after 1 s. Infinity: no partials
+   * @param pace what the engines have room for @default all the work that helps, a partial a second
    */
-  next(partialIntervalSamples = ADVANCE_SAMPLES): Step | null {
+  next({ partialIntervalSamples, effort }: Pace = UNHURRIED): Step | null {
     if (this.#state === 'over') return null;
     if (this.#final === null) {
-      const emit = this.#planFinal();
+      const emit = this.#planFinal(effort);
       if (emit !== null) return emit;
     }
     if (this.#final !== null) return this.#handOut(this.#final);
@@ -182,7 +180,7 @@ export class Session {
       ? commitAll(words, window)
       : commitWords(words, window, {
           overlapSamples: this.#options.overlapSamples,
-          doubtSamples: doubtSamples(this.#options.chunkSamples),
+          doubtSamples: doubtSamples(this.#options.chunkSamples, window.effort),
           regionLimitSamples: Math.min(this.#options.chunkSamples + PATIENCE_SAMPLES, WINDOW_LIMIT_SAMPLES),
           nextEnd: (committedUntil) => this.#nextEnd(window.end, committedUntil),
         });
@@ -222,17 +220,23 @@ export class Session {
       prefix: window.prefix,
       prefixSamples: window.committedUntil - window.start,
       draft: (window.purpose === 'final' ? this.#held : this.#draft).flatMap((word) => word.tokens),
-      ...(window.flush ? {} : { searchUntil: window.end - doubtSamples(this.#options.chunkSamples) - window.start }),
+      searchUntil: this.#searchUntil(window),
       priority: window.purpose,
       owner: this.#options.owner,
     };
+  }
+
+  /** What ends later is heard again where it is in doubt. */
+  #searchUntil({ start, end, effort, flush }: StreamWindow): number {
+    if (!EFFORTS[effort].searches) return 0;
+    return (flush ? end : end - doubtSamples(this.#options.chunkSamples, effort)) - start;
   }
 
   #nextEnd(previousEnd: number, committedUntil: number): number {
     return Math.max(previousEnd + ADVANCE_SAMPLES, committedUntil + this.#options.chunkSamples);
   }
 
-  #planFinal(): EmitStep | null {
+  #planFinal(effort: Effort): EmitStep | null {
     const flush = this.#flushes[0];
     const usualEnd = this.#nextEnd(this.#previousEnd, this.#committedUntil);
     // Strictly before: a flush at the very end of a window finds that window already planned when audio comes paced.
@@ -241,7 +245,7 @@ export class Session {
     const end = flushes ? flush.at : usualEnd;
     if (end > this.#buffer.end) return null;
     this.#partial = null;
-    const window = this.#window('final', end, flushes);
+    const window = this.#window('final', end, flushes, effort);
     if (this.#isSilent(window)) return { kind: 'emit', events: this.#commitSilence(window) };
     this.#final = { window, stage: this.#firstStage(), outstanding: false };
     return null;
@@ -253,16 +257,17 @@ export class Session {
     // That somebody listens should show at once; later partials are a matter of what the engine can spare.
     if (this.#hasShown && end - this.#lastWork < intervalSamples) return;
     this.#lastLook = end;
-    const window = this.#window('partial', end, false);
+    const window = this.#window('partial', end, false, 'reduced');
     if (this.#isSilent(window)) return;
     this.#lastWork = end;
     this.#partial = { window, stage: this.#firstStage(), outstanding: false };
   }
 
-  #window(purpose: 'final' | 'partial', end: number, flush: boolean): StreamWindow {
+  #window(purpose: 'final' | 'partial', end: number, flush: boolean, effort: Effort): StreamWindow {
     const committedUntil = this.#committedUntil;
-    const leftSamples = purpose === 'final' ? LEFT_SAMPLES : PARTIAL_LEFT_SAMPLES;
-    return { purpose, committedUntil, end, flush, ...this.#anchors.plan(committedUntil, end, WINDOW_LIMIT_SAMPLES, leftSamples) };
+    const leftSamples = purpose === 'final' ? EFFORTS[effort].leftSamples : PARTIAL_LEFT_SAMPLES;
+    const anchored = this.#anchors.plan(committedUntil, end, WINDOW_LIMIT_SAMPLES, leftSamples);
+    return { purpose, committedUntil, end, flush, effort, ...anchored };
   }
 
   /** Held-back words prove speech: their audio passed the gate before, and a gate that now disagrees must not lose them. */
@@ -291,7 +296,7 @@ export class Session {
     this.#hasShown ||= commit.kept.length > 0;
     this.#held = commit.held;
     this.#final = null;
-    this.#buffer.dropBefore(this.#committedUntil - LEFT_SAMPLES);
+    this.#buffer.dropBefore(this.#committedUntil - MOST_LEFT_SAMPLES);
     // The words held back are the best guess there is at what comes next; with none, a guess that came to nothing is taken back.
     events.push(...this.#guess(commit.held, language || (this.#language.bestGuess ?? '')));
     return events;

@@ -28,7 +28,7 @@ before(async () => {
   const clips = await testClips();
   const english = await Promise.all(clips.filter(({ language }) => language === 'en').map(({ file }) => readWav(file)));
   speech = joinWavs(english, 0.5);
-  server = await ServerProcess.start({ args: ['--model', 'tiny.en', '--threads', '2'] });
+  server = await ServerProcess.start({ args: ['--model', 'tiny.en', '--engines', '2'] });
 });
 
 after(() => server?.stop());

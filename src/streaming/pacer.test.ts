@@ -1,10 +1,10 @@
-// The pace of partials: what they may take of the engines, and when they make room.
+// The pace of live sessions: what partials may take of the engines and when they make room, and when finals get less work.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { IDLE_LOAD } from '../../test/load.ts';
-import { PartialPacer, partialIntervalSeconds } from './partial-pacer.ts';
+import { effortAt, Pacer, partialIntervalSeconds } from './pacer.ts';
 
 const share = fc.double({ min: 0, max: 1, noNaN: true });
 
@@ -39,36 +39,48 @@ describe('the interval between partials', () => {
 describe('the pacer', () => {
   test('asks for the load at most every 200 ms', () => {
     let [nowMs, asked] = [0, 0];
-    const pacer = new PartialPacer(
+    const pacer = new Pacer(
       () => {
         asked++;
         return IDLE_LOAD;
       },
       () => nowMs,
     );
-    for (nowMs = 0; nowMs <= 1000; nowMs += 10) pacer.intervalSamples();
+    for (nowMs = 0; nowMs <= 1000; nowMs += 10) pacer.pace(true);
     assert.equal(asked, 6);
   });
 
   test('counts a session once, however often it leaves', () => {
     let nowMs = 0;
-    const pacer = new PartialPacer(
+    const pacer = new Pacer(
       () => IDLE_LOAD,
       () => (nowMs += 1000),
     );
     const leave = pacer.join();
     for (let n = 0; n < 9; n++) pacer.join();
-    assert.equal(pacer.intervalSamples(), 64_000);
+    assert.equal(pacer.pace(true).partialIntervalSamples, 64_000);
     leave();
     leave();
-    assert.equal(pacer.intervalSamples(), 57_600);
+    assert.equal(pacer.pace(true).partialIntervalSamples, 57_600);
   });
 
   test('paces as usual while there is no engine', () => {
-    const pacer = new PartialPacer(
+    const pacer = new Pacer(
       () => null,
       () => 0,
     );
     assert.equal(pacer.intervalSeconds(), 1);
+    assert.deepEqual(pacer.pace(false), { partialIntervalSamples: Number.POSITIVE_INFINITY, effort: 'full' });
+  });
+});
+
+describe('the effort', () => {
+  test('is reduced while finals take much, and the reduction that follows does not bring it back', () => {
+    let effort: ReturnType<typeof effortAt> = 'full';
+    const seen = [0.2, 0.5, 0.55, 0.4, 0.3, 0.29, 0.5, 0.9].map((finalShare) => {
+      effort = effortAt({ ...IDLE_LOAD, finalShare }, effort);
+      return effort;
+    });
+    assert.deepEqual(seen, ['full', 'full', 'reduced', 'reduced', 'reduced', 'full', 'full', 'reduced']);
   });
 });
