@@ -50,6 +50,41 @@ test('windows start in the order in which they came, and the text is the same in
   }
 });
 
+test('finals start before partials, and partials before files; what runs is not interrupted', async () => {
+  const engine = engineWith(CONTENT);
+  const order: string[] = [];
+  const submit = async (name: string, priority: 'final' | 'partial' | 'file') => {
+    await engine.submit(request({ pcm: clip.subarray(0, 16_000), priority })).answer;
+    order.push(name);
+  };
+  await Promise.all([
+    submit('file that runs', 'file'),
+    submit('file', 'file'),
+    submit('partial', 'partial'),
+    submit('final', 'final'),
+    submit('final after', 'final'),
+  ]);
+  assert.deepEqual(order, ['file that runs', 'final', 'final after', 'partial', 'file']);
+});
+
+test('a partial is decoded once: where that fails, it has no words', async () => {
+  const { result, cost } = await engineWith(NEVER_CONTENT).submit(request({ priority: 'partial' })).answer;
+  assert.deepEqual([result.words, cost.attempts], [[], 1]);
+  const fine = await engineWith({ beamThreshold: 0 }).submit(request({ priority: 'partial' })).answer;
+  assert.deepEqual([lowerText(fine.result), fine.cost.attempts], [TEXT.toLowerCase(), 1]);
+});
+
+test('words that will be heard again are not searched for', async () => {
+  // Every token is in doubt.
+  const engine = engineWith({ ...CONTENT, beamThreshold: 0, settledProbability: 0.9999999 });
+  const attempts = async (searchUntil?: number) =>
+    (await engine.submit(request(searchUntil === undefined ? {} : { searchUntil })).answer).cost.attempts;
+  const { words } = await transcribe(engine, request({ searchUntil: 0 }));
+  const firstEnd = words[0]?.end as number;
+  assert.deepEqual([await attempts(), await attempts(clip.length), await attempts(firstEnd)], [2, 2, 2]);
+  assert.deepEqual([await attempts(0), await attempts(firstEnd - 1)], [1, 1]);
+});
+
 test('a draft saves steps and changes nothing; the cost tells how many tokens were right', async () => {
   const engine = engineWith(CONTENT);
   const { result: plain, cost: without } = await engine.submit(request()).answer;

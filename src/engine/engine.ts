@@ -24,7 +24,7 @@ import {
   tokenLimit,
 } from './rules.ts';
 import { seededRandom } from './sampling.ts';
-import type { TranscribeRequest, TranscribeResult, Word } from './transcriber.ts';
+import type { Priority, TranscribeRequest, TranscribeResult, Word } from './transcriber.ts';
 import { timedWords } from './words.ts';
 
 /** Windows are padded to multiples of this many positions (0.5 s), so that buffers of few sizes are reused. */
@@ -33,6 +33,10 @@ const POSITION_STEP = 25;
 const BATCH_POSITIONS = 3000;
 /** Room of a batch with beams: its windows take a row a beam. */
 const SEARCH_POSITIONS = 1500;
+/** Finals find this much more room: beside the window of a file, which may be three times as long, two of them would not. */
+const FINALS_ROOM = 1.5;
+/** Which windows start first. */
+const URGENCY: Readonly<Record<Priority, number>> = { final: 0, partial: 1, file: 2 };
 /** Most of `<|startofprev|>` text, in tokens (`whisper/decoding.py`: half the context, less one). */
 const PROMPT_TOKENS = 223;
 
@@ -78,7 +82,7 @@ interface Lane {
 }
 
 /**
- * Data flow: queue -> encode -> (language) -> join a lane -> steps -> judge -> result, or the queue's head with the next attempt.
+ * Data flow: queue -> encode -> (language) -> join a lane -> steps -> judge -> result, or the queue again with the next attempt.
  *
  * Each turn of the loop starts one window, if one waits and there is room, and makes one step of each lane: windows join what runs,
  * and what runs never waits for more than one of them.
@@ -136,7 +140,7 @@ export class Engine {
         encoded: null,
         cost: { encodeMs: 0, decodeMs: 0, steps: 0, batchRows: 0, tokens: 0, draftTokens: 0, acceptedTokens: 0, attempts: 0 },
       };
-      this.#queue.push(work);
+      this.#enqueue(work, 'last');
     });
     this.#running ??= this.#run();
     return {
@@ -171,6 +175,13 @@ export class Engine {
     this.#running = null;
   }
 
+  /** Among those that are as urgent. */
+  #enqueue(work: Work, place: 'first' | 'last'): void {
+    const urgency = urgencyOf(work);
+    const index = this.#queue.findIndex((other) => (place === 'first' ? urgencyOf(other) >= urgency : urgencyOf(other) > urgency));
+    this.#queue.splice(index === -1 ? this.#queue.length : index, 0, work);
+  }
+
   #laneOf = ({ attempt }: Work): Lane => (attempt.beams > 1 ? this.#search : this.#greedy);
 
   /** The first window that finds room; all windows of a lane take the room of its longest. */
@@ -179,7 +190,8 @@ export class Engine {
       const { batch, room } = this.#laneOf(work);
       const windows = batch.windows.length;
       if (windows === 0) return true;
-      return windows < this.#options.maxBatch && (windows + 1) * Math.max(batch.cross.positions, this.#positions(work)) <= room;
+      const needed = (windows + 1) * Math.max(batch.cross.positions, this.#positions(work));
+      return windows < this.#options.maxBatch && needed <= room * (urgencyOf(work) === URGENCY.final ? FINALS_ROOM : 1);
     });
     return index === -1 ? null : (this.#queue.splice(index, 1)[0] as Work);
   }
@@ -300,7 +312,7 @@ export class Engine {
     return tokens.length === 0 || most < 1 ? [] : [this.#tokenizer.special.startOfPrevious, ...tokens.slice(-most)];
   }
 
-  /** The work is done, or goes to the head of the queue with its next attempt. */
+  /** The work is done, or queues again with its next attempt. */
   #judge(work: Work, decoded: DecodedText, cross: CrossCache, place: number): void {
     const { rules } = this.#options;
     const { attempt, request } = work;
@@ -330,7 +342,7 @@ export class Engine {
     }
     work.settled = verdict === 'doubtful' ? settledTokens(decoded, rules) : [];
     work.attempt = next;
-    this.#queue.unshift(work);
+    this.#enqueue(work, 'first');
   }
 
   /** The new words, with times from the request's start. */
@@ -374,6 +386,8 @@ function isWorthSearching(words: readonly Word[], searchUntil: number, rules: De
 /** What a search keeps of a greedy text: the tokens before the first that is in doubt. */
 const settledTokens = ({ tokens, logProbabilities }: DecodedText, rules: DecodingRules): SettledToken[] =>
   tokens.slice(0, settledCount(logProbabilities, rules)).map((token, i) => ({ token, logProbability: logProbabilities[i] as number }));
+
+const urgencyOf = ({ request }: Work): number => URGENCY[request.priority ?? 'final'];
 
 /** Where an attempt's window begins in the request's audio. */
 const firstSample = ({ request, attempt }: Pick<Work, 'request' | 'attempt'>): number =>

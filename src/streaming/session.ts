@@ -9,6 +9,9 @@
 // the overlap at its end are held back and heard again. A flush (finalize, end) ends the window at the samples received so far
 // and commits all of it.
 //
+// Where a decode ends early and the detector finds speech after its last word, the words are committed, and what follows them is heard
+// again in a window of its own, without the words before.
+//
 // What was heard of the region goes with the next request as its draft: where the engine hears the same again, it need not find it
 // token by token. A final's draft is the words held back, a partial's whatever was heard last.
 //
@@ -30,7 +33,7 @@ import { EventWriter } from './event-writer.ts';
 import { LanguageLock } from './language-lock.ts';
 import { SampleBuffer } from './sample-buffer.ts';
 import type { DecodeStep, EmitStep, GateStep, Pace, SessionEvent, SessionOptions, Step, StreamWindow } from './session-types.ts';
-import { hasSpeech, isSilent } from './speech-gate.ts';
+import { hasSpeech, isSilent, speechFrames } from './speech-gate.ts';
 
 /** Committed audio that a partial begins with: it is soon replaced. */
 const PARTIAL_LEFT_SAMPLES = 2 * SAMPLE_RATE;
@@ -46,6 +49,9 @@ const SHORTEST_REGION_SAMPLES = SAMPLE_RATE / 10;
 const GATE_CONTEXT_SAMPLES = 0.3 * SAMPLE_RATE;
 /** Left uncommitted at the end of a region without speech: the onset of a word may be in it. */
 const SILENCE_GUARD_SAMPLES = SAMPLE_RATE / 2;
+/** Speech found (32 ms a frame) in audio of this length for which the decoder had no words: it was missed, and is heard again. */
+const MISSED_FRAMES = 16;
+const MISSED_SAMPLES = 1.2 * SAMPLE_RATE;
 /** Language probability at which one window decides. */
 const LANGUAGE_CONFIDENCE = 0.6;
 
@@ -53,10 +59,14 @@ const UNHURRIED: Pace = { partialIntervalSamples: ADVANCE_SAMPLES, effort: 'full
 
 interface Work {
   readonly window: StreamWindow;
-  stage: 'gate' | 'decode';
+  stage: 'gate' | 'decode' | 'check';
   /** Handed to the driver, answer awaited. */
   outstanding: boolean;
+  /** What the decode came to, while the detector is asked about the audio after its last word. */
+  checked: { readonly commit: Commit; readonly language: string; readonly lastEnd: number } | null;
 }
+
+const workOn = (window: StreamWindow, stage: Work['stage']): Work => ({ window, stage, outstanding: false, checked: null });
 
 interface Flush {
   readonly at: number;
@@ -79,6 +89,8 @@ export class Session {
   #lastWork = 0;
   /** Words were sent, as a final or a partial. */
   #hasShown = false;
+  /** The next final window begins without the committed words. */
+  #isAfresh = false;
   /** The newest guess at the words from committedUntil on, for the next partial. */
   #draft: readonly TimedWord[] = [];
   /** Words that the last final window left to the next. */
@@ -159,7 +171,15 @@ export class Session {
   gateResult(step: GateStep, speechProbabilities: Float32Array): SessionEvent[] {
     const work = this.#answered(step.window);
     if (work === null) return [];
-    if (hasSpeech(speechProbabilities, step.contextSamples, this.#options.speechThreshold ?? 0)) work.stage = 'decode';
+    const threshold = this.#options.speechThreshold ?? 0;
+    if (work.checked !== null) {
+      const { commit, language, lastEnd } = work.checked;
+      if (speechFrames(speechProbabilities, step.contextSamples, threshold) < MISSED_FRAMES)
+        return this.#commit(step.window, commit, language);
+      this.#isAfresh = true;
+      return this.#commit(step.window, { ...commit, committedUntil: lastEnd }, language);
+    }
+    if (hasSpeech(speechProbabilities, step.contextSamples, threshold)) work.stage = 'decode';
     else if (work === this.#final) return this.#commitSilence(step.window);
     else this.#partial = null;
     return [];
@@ -184,7 +204,22 @@ export class Session {
           regionLimitSamples: Math.min(this.#options.chunkSamples + PATIENCE_SAMPLES, WINDOW_LIMIT_SAMPLES),
           nextEnd: (committedUntil) => this.#nextEnd(window.end, committedUntil),
         });
-    return this.#commit(window, commit, this.#language.language ?? result.language);
+    const language = this.#language.language ?? result.language;
+    const lastEnd = commit.kept.at(-1)?.end ?? window.committedUntil;
+    if (this.#mayHaveMissed(window, commit, lastEnd)) {
+      work.stage = 'check';
+      work.checked = { commit, language, lastEnd };
+      return [];
+    }
+    return this.#commit(window, commit, language);
+  }
+
+  /** The decoder, forced through one speaker's words, at times passes over the next one's, as if nothing were said. */
+  #mayHaveMissed(window: StreamWindow, { held, committedUntil }: Commit, lastEnd: number): boolean {
+    if (window.prefix.length === 0 || held.length > 0 || committedUntil - lastEnd < MISSED_SAMPLES) return false;
+    const { silenceLevelDb, speechThreshold } = this.#options;
+    if (speechThreshold === null) return false;
+    return silenceLevelDb === null || !isSilent(this.#buffer.slice(lastEnd, committedUntil), silenceLevelDb);
   }
 
   /** The driver gave the step up. A partial is forgotten; without its final the stream is over: nothing is passed over in silence. */
@@ -207,8 +242,9 @@ export class Session {
     work.outstanding = true;
     const { window } = work;
     if (work.stage === 'decode') return { kind: 'decode', window, request: this.#request(window) };
-    const from = Math.max(this.#buffer.start, window.committedUntil - GATE_CONTEXT_SAMPLES);
-    return { kind: 'gate', window, pcm: this.#buffer.slice(from, window.end), contextSamples: window.committedUntil - from };
+    const [start, end] = work.checked ? [work.checked.lastEnd, work.checked.commit.committedUntil] : [window.committedUntil, window.end];
+    const from = Math.max(this.#buffer.start, start - GATE_CONTEXT_SAMPLES);
+    return { kind: 'gate', window, pcm: this.#buffer.slice(from, end), contextSamples: start - from };
   }
 
   #request(window: StreamWindow): TranscribeRequest {
@@ -247,7 +283,8 @@ export class Session {
     this.#partial = null;
     const window = this.#window('final', end, flushes, effort);
     if (this.#isSilent(window)) return { kind: 'emit', events: this.#commitSilence(window) };
-    this.#final = { window, stage: this.#firstStage(), outstanding: false };
+    this.#isAfresh = false;
+    this.#final = workOn(window, this.#firstStage());
     return null;
   }
 
@@ -260,12 +297,12 @@ export class Session {
     const window = this.#window('partial', end, false, 'reduced');
     if (this.#isSilent(window)) return;
     this.#lastWork = end;
-    this.#partial = { window, stage: this.#firstStage(), outstanding: false };
+    this.#partial = workOn(window, this.#firstStage());
   }
 
   #window(purpose: 'final' | 'partial', end: number, flush: boolean, effort: Effort): StreamWindow {
     const committedUntil = this.#committedUntil;
-    const leftSamples = purpose === 'final' ? EFFORTS[effort].leftSamples : PARTIAL_LEFT_SAMPLES;
+    const leftSamples = this.#isAfresh ? 0 : purpose === 'final' ? EFFORTS[effort].leftSamples : PARTIAL_LEFT_SAMPLES;
     const anchored = this.#anchors.plan(committedUntil, end, WINDOW_LIMIT_SAMPLES, leftSamples);
     return { purpose, committedUntil, end, flush, effort, ...anchored };
   }

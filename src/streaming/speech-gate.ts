@@ -40,3 +40,8 @@ export function hasSpeech(probabilities: Float32Array, contextSamples: number, t
   // A region of one frame has no second one to agree.
   return run > 0 && probabilities.length - Math.floor(contextSamples / DETECTOR_FRAME_SAMPLES) < SPEECH_FRAMES_MINIMUM;
 }
+
+/** Frames that the detector takes for speech; parameters as above. */
+export function speechFrames(probabilities: Float32Array, contextSamples: number, threshold: number): number {
+  return probabilities.subarray(Math.floor(contextSamples / DETECTOR_FRAME_SAMPLES)).filter((p) => p >= threshold).length;
+}
