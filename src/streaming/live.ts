@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { toWhisperError, WhisperError } from '../core/errors.ts';
-import { toSamples } from '../core/units.ts';
+import { SAMPLE_RATE, toSamples } from '../core/units.ts';
 import type { SpeechDetector, Task, Transcriber } from '../engine/transcriber.ts';
 import type { StreamEvent } from '../protocol/stream-messages.ts';
 import { createDeferred, type Deferred } from './deferred.ts';
@@ -18,6 +18,9 @@ const SPEECH_THRESHOLD = 0.4;
 
 /** Pauses before a final window is tried again; a partial is not. */
 const FINAL_RETRY_PAUSES_MS = [250, 500, 1000, 2000, 4000];
+
+/** A microphone sends what it has heard; who is further ahead than frames and networks make one has a recording. */
+const AHEAD_SECONDS = 3;
 
 export interface LiveOptions {
   /** Seconds of new audio per window, 1-25. */
@@ -87,6 +90,7 @@ class LiveDriver implements LiveSession {
   readonly #outbox: SessionEvent[] = [];
   readonly #drainWaiters = new Set<{ readonly belowSamples: number; readonly deferred: Deferred }>();
   #partial: AbortController | null = null;
+  #firstReceiptMs: number | null = null;
   #leavePacer: (() => void) | null = null;
   #ending: Promise<void> | null = null;
   #isSending = false;
@@ -123,6 +127,7 @@ class LiveDriver implements LiveSession {
   push(pcm: Float32Array): void {
     if (this.#isOver) return;
     this.#refuseAfterEnd('audio');
+    this.#firstReceiptMs ??= this.#parts.now();
     this.#receipts.received(pcm.length, this.#parts.now());
     this.#session.push(pcm);
     this.#pump();
@@ -169,9 +174,15 @@ class LiveDriver implements LiveSession {
     return flush.promise;
   }
 
+  /** More audio has come than time has passed since its first. */
+  #isAhead(): boolean {
+    const sinceFirstMs = this.#parts.now() - (this.#firstReceiptMs ?? this.#parts.now());
+    return this.#session.receivedSamples / SAMPLE_RATE - sinceFirstMs / 1000 > AHEAD_SECONDS;
+  }
+
   /** Takes steps until the session waits for an answer or for audio. */
   #pump(): void {
-    const pace = this.#parts.pacer.pace(this.#leavePacer !== null);
+    const pace = this.#parts.pacer.pace(this.#leavePacer !== null, this.#isAhead());
     for (let step = this.#session.next(pace); step !== null && !this.#isOver; step = this.#session.next(pace)) {
       if (step.kind === 'emit') this.#emit(step.events);
       else void this.#work(step);

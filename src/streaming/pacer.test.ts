@@ -22,7 +22,7 @@ describe('the interval between partials', () => {
           const interval = partialIntervalSeconds({ ...IDLE_LOAD, ...measured }, sessions);
           assert.ok(interval >= 1);
           assert.ok((sessions * measured.partialSeconds) / interval <= 0.125 * measured.engines + 1e-9);
-          if (measured.finalShare >= 0.75) assert.equal(interval, Number.POSITIVE_INFINITY);
+          if (measured.finalShare >= 0.5) assert.equal(interval, Number.POSITIVE_INFINITY);
         },
       ),
     );
@@ -30,9 +30,8 @@ describe('the interval between partials', () => {
 
   test('grows as finals take more, and with the sessions', () => {
     const at = (finalShare: number, sessions = 10) => partialIntervalSeconds({ ...IDLE_LOAD, finalShare }, sessions);
-    assert.deepEqual([at(0, 1), at(0), at(0.6)], [1, 4, 4]);
-    assert.ok(Math.abs(at(0.675) - 8) < 1e-9);
-    assert.deepEqual([at(0.75, 0), at(0.75), at(1)], Array(3).fill(Number.POSITIVE_INFINITY));
+    assert.deepEqual([at(0, 1), at(0), at(0.25)], [1, 4, 8]);
+    assert.deepEqual([at(0.5, 0), at(0.5), at(1)], Array(3).fill(Number.POSITIVE_INFINITY));
   });
 });
 
@@ -46,7 +45,7 @@ describe('the pacer', () => {
       },
       () => nowMs,
     );
-    for (nowMs = 0; nowMs <= 1000; nowMs += 10) pacer.pace(true);
+    for (nowMs = 0; nowMs <= 1000; nowMs += 10) pacer.pace(true, false);
     assert.equal(asked, 6);
   });
 
@@ -58,10 +57,10 @@ describe('the pacer', () => {
     );
     const leave = pacer.join();
     for (let n = 0; n < 9; n++) pacer.join();
-    assert.equal(pacer.pace(true).partialIntervalSamples, 64_000);
+    assert.equal(pacer.pace(true, false).partialIntervalSamples, 64_000);
     leave();
     leave();
-    assert.equal(pacer.pace(true).partialIntervalSamples, 57_600);
+    assert.equal(pacer.pace(true, false).partialIntervalSamples, 57_600);
   });
 
   test('paces as usual while there is no engine', () => {
@@ -70,11 +69,20 @@ describe('the pacer', () => {
       () => 0,
     );
     assert.equal(pacer.intervalSeconds(), 1);
-    assert.deepEqual(pacer.pace(false), { partialIntervalSamples: Number.POSITIVE_INFINITY, effort: 'full' });
+    assert.deepEqual(pacer.pace(false, false), { partialIntervalSamples: Number.POSITIVE_INFINITY, effort: 'full' });
   });
 });
 
 describe('the effort', () => {
+  test('is reduced for those who wait for their words, not for a recording that comes faster; partials then stop', () => {
+    const pacer = new Pacer(
+      () => ({ ...IDLE_LOAD, finalShare: 0.6 }),
+      () => 0,
+    );
+    assert.deepEqual(pacer.pace(true, false), { partialIntervalSamples: Number.POSITIVE_INFINITY, effort: 'reduced' });
+    assert.equal(pacer.pace(true, true).effort, 'full');
+  });
+
   test('is reduced while finals take much, and the reduction that follows does not bring it back', () => {
     let effort: ReturnType<typeof effortAt> = 'full';
     const seen = [0.2, 0.5, 0.55, 0.4, 0.3, 0.29, 0.5, 0.9].map((finalShare) => {

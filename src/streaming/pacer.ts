@@ -5,10 +5,9 @@ import type { TranscriberLoad } from '../engine/transcriber.ts';
 import type { Effort } from './effort.ts';
 import type { Pace } from './session-types.ts';
 
-/** Of the engines' time, for the partials of all sessions together. */
+/** Of the engines' time, for the partials of all sessions together, on an idle machine; it falls to nothing as finals come to take the second share. */
 const PARTIAL_SHARE = 0.125;
-/** Finals taking this share of the engines' time, partials begin to make room; at the second they are gone. */
-const [FULL_UNTIL_FINAL_SHARE, NONE_FROM_FINAL_SHARE] = [0.6, 0.75];
+const NO_PARTIALS_FROM_FINAL_SHARE = 0.5;
 /** Finals get less work from the first share on, which brings them to two thirds of it, until they are below the second. */
 const [REDUCED_FROM_FINAL_SHARE, FULL_BELOW_FINAL_SHARE] = [0.55, 0.3];
 /** Text that changes more often than once a second is hard to read. */
@@ -21,9 +20,8 @@ const REFRESH_MS = 200;
  * @param sessions that ask for partials
  */
 export function partialIntervalSeconds(load: TranscriberLoad, sessions: number): number {
-  const room = (NONE_FROM_FINAL_SHARE - load.finalShare) / (NONE_FROM_FINAL_SHARE - FULL_UNTIL_FINAL_SHARE);
-  if (room <= 0) return Number.POSITIVE_INFINITY;
-  const budget = PARTIAL_SHARE * Math.min(1, room);
+  const budget = PARTIAL_SHARE * (1 - load.finalShare / NO_PARTIALS_FROM_FINAL_SHARE);
+  if (budget <= 0) return Number.POSITIVE_INFINITY;
   return Math.max(SHORTEST_INTERVAL_SECONDS, (sessions * load.partialSeconds) / (load.engines * budget));
 }
 
@@ -72,10 +70,13 @@ export class Pacer {
     return this.#effort;
   }
 
-  /** For a session that shows partials, or one that does not. */
-  pace(withPartials: boolean): Pace {
+  /**
+   * @param withPartials the session shows them
+   * @param isAhead the session is fed faster than speech: nobody waits for it, and what it makes of its audio should not depend on how fast
+   */
+  pace(withPartials: boolean, isAhead: boolean): Pace {
     const partialIntervalSamples = withPartials ? Math.round(this.intervalSeconds() * SAMPLE_RATE) : Number.POSITIVE_INFINITY;
-    return { partialIntervalSamples, effort: this.effort() };
+    return { partialIntervalSamples, effort: isAhead ? 'full' : this.effort() };
   }
 
   #refresh(): void {
@@ -83,7 +84,9 @@ export class Pacer {
     if (now - this.#askedMs < REFRESH_MS) return;
     this.#askedMs = now;
     const load = this.#load();
-    this.#interval = load === null ? SHORTEST_INTERVAL_SECONDS : partialIntervalSeconds(load, this.#sessions);
     this.#effort = load === null ? 'full' : effortAt(load, this.#effort);
+    // Less work for finals is there to make room for streams, not for partials.
+    if (this.#effort === 'reduced') this.#interval = Number.POSITIVE_INFINITY;
+    else this.#interval = load === null ? SHORTEST_INTERVAL_SECONDS : partialIntervalSeconds(load, this.#sessions);
   }
 }
