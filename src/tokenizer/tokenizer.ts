@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Tokenizer as BpeTokenizer } from '@huggingface/tokenizers';
 import { WhisperError } from '../core/errors.ts';
+import { createByteTable } from './byte-table.ts';
 import { findSpecialTokens, type SpecialTokens, type TokenizerFile } from './special-tokens.ts';
 import { splitIntoWords, type WordTokens } from './words.ts';
 
@@ -35,7 +36,7 @@ export async function loadTokenizer(dir: string, options: TokenizerOptions): Pro
     throw new WhisperError('model_not_found', `${path}: cannot be read (${(cause as NodeJS.ErrnoException).code})`, { cause });
   }
   try {
-    return createTokenizer(JSON.parse(text) as TokenizerFile, options);
+    return createTokenizer(text, options);
   } catch (cause) {
     const problem =
       cause instanceof SyntaxError
@@ -45,23 +46,34 @@ export async function loadTokenizer(dir: string, options: TokenizerOptions): Pro
   }
 }
 
-function createTokenizer(file: TokenizerFile, { multilingual }: TokenizerOptions): Tokenizer {
+function createTokenizer(text: string, { multilingual }: TokenizerOptions): Tokenizer {
+  const file = JSON.parse(text) as TokenizerFile;
   const special = findSpecialTokens(file, multilingual);
-  // without the added tokens, a prompt that contains "<|endoftext|>" cannot smuggle one in
-  const bpe = new BpeTokenizer({ ...file, added_tokens: [] }, {});
+  const table = createByteTable(file, special.endOfText);
   const isText = (token: number): boolean => token < special.endOfText;
-
   /** Keeps U+FFFD where the bytes are not valid UTF-8, which is how words find the borders of characters. */
-  function decodeRaw(tokens: readonly number[]): string {
-    const text = tokens.filter(isText);
-    // the clean-up would write " 't" as "'t": good for written English, wrong for a transcript's exact text
-    return text.length === 0 ? '' : bpe.decode(text, { clean_up_tokenization_spaces: false });
-  }
+  const decodeRaw = (tokens: readonly number[]): string => table.decode(tokens.filter(isText));
 
   return {
     special,
-    encode: (text) => (text === '' ? [] : bpe.encode(text, { add_special_tokens: false }).ids),
+    // Only prompts need it, and its maps are 20 MB of small objects for the garbage collector to look at, again and again.
+    encode: memoise(() => createEncoder(text)),
     decode: (tokens) => decodeRaw(tokens).replace(INCOMPLETE_END, ''),
     splitWords: (tokens, language) => splitIntoWords(tokens.filter(isText), language, decodeRaw),
+  };
+}
+
+function createEncoder(text: string): (text: string) => number[] {
+  // without the added tokens, a prompt that contains "<|endoftext|>" cannot smuggle one in
+  const bpe = new BpeTokenizer({ ...(JSON.parse(text) as TokenizerFile), added_tokens: [] }, {});
+  return (prompt) => (prompt === '' ? [] : bpe.encode(prompt, { add_special_tokens: false }).ids);
+}
+
+/** The function that `create` makes, made when it is first called. */
+function memoise(create: () => (text: string) => number[]): (text: string) => number[] {
+  let made: ((text: string) => number[]) | null = null;
+  return (text) => {
+    made ??= create();
+    return made(text);
   };
 }
