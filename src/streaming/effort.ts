@@ -16,7 +16,7 @@ export interface EffortRules {
 
 export const EFFORTS: Readonly<Record<Effort, EffortRules>> = {
   full: { leftSamples: 5 * SAMPLE_RATE, doubtSamples: 3 * SAMPLE_RATE, searches: true },
-  reduced: { leftSamples: 5 * SAMPLE_RATE, doubtSamples: 2 * SAMPLE_RATE, searches: false },
+  reduced: { leftSamples: 5 * SAMPLE_RATE, doubtSamples: 3 * SAMPLE_RATE, searches: false },
 };
 
 /** Of any effort: what is kept of the committed audio. */
