@@ -76,7 +76,7 @@ describe('the pacer', () => {
 describe('the effort', () => {
   test('is reduced for those who wait for their words, not for a recording that comes faster; partials then stop', () => {
     const pacer = new Pacer(
-      () => ({ ...IDLE_LOAD, finalShare: 0.65 }),
+      () => ({ ...IDLE_LOAD, finalShare: 0.8 }),
       () => 0,
     );
     assert.deepEqual(pacer.pace(true, false), { partialIntervalSamples: Number.POSITIVE_INFINITY, effort: 'reduced' });
@@ -85,7 +85,7 @@ describe('the effort', () => {
 
   test('is reduced while finals take much, and the reduction that follows does not bring it back', () => {
     let effort: ReturnType<typeof effortAt> = 'full';
-    const seen = [0.2, 0.59, 0.6, 0.52, 0.45, 0.44, 0.5, 0.9].map((finalShare) => {
+    const seen = [0.2, 0.74, 0.75, 0.65, 0.6, 0.59, 0.7, 0.9].map((finalShare) => {
       effort = effortAt({ ...IDLE_LOAD, finalShare }, effort);
       return effort;
     });

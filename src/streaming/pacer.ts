@@ -9,7 +9,7 @@ import type { Pace } from './session-types.ts';
 const PARTIAL_SHARE = 0.08;
 const NO_PARTIALS_FROM_FINAL_SHARE = 0.5;
 /** Finals get less work from the first share on, which brings them to seven eighths of it, until they are below the second. */
-const [REDUCED_FROM_FINAL_SHARE, FULL_BELOW_FINAL_SHARE] = [0.6, 0.45];
+const [REDUCED_FROM_FINAL_SHARE, FULL_BELOW_FINAL_SHARE] = [0.75, 0.6];
 /** Text that changes more often than once a second is hard to read. */
 const SHORTEST_INTERVAL_SECONDS = 1;
 /** The load changes over seconds, while sessions ask with every frame. */
