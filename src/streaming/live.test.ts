@@ -183,11 +183,29 @@ describe('a live session', () => {
     );
     const sessions = Array.from({ length: 10 }, () => open({ interimResults: true }, { pacer }).live);
     open({}, { pacer });
-    // 10 partials of 0.1 s in an eighth of two engines.
-    assert.equal(pacer.intervalSeconds(), 4);
+    // 10 partials of 0.1 s in 8 % of two engines.
+    assert.equal(pacer.intervalSeconds(), 6.25);
     for (const live of sessions.slice(1)) live.close();
     await sessions[0]!.end();
     assert.equal(pacer.intervalSeconds(), 1);
+  });
+
+  test('gets all the work when it comes faster than speech, and what the engines have room for when it does not', async () => {
+    for (const [atOnce, searches] of [
+      [true, true],
+      [false, false],
+    ] as const) {
+      let nowMs = 0;
+      const busy = () => ({ ...IDLE_LOAD, finalShare: 0.9 });
+      const transcriber = createScriptedTranscriber(WORDS, { load: busy });
+      const { live } = open({}, { transcriber, now: () => nowMs });
+      for (let at = 0; at < 6; at += 0.5) {
+        if (!atOnce) nowMs += 500;
+        live.push(audio(at, at + 0.5));
+      }
+      await live.end();
+      assert.equal((transcriber.requests[0]?.searchUntil ?? 0) > 0, searches);
+    }
   });
 
   test('names its stream to the transcriber, each another', async () => {
