@@ -34,15 +34,17 @@ export async function decodeTogether(
       indices.set(window, next.index);
       accepted[next.index] = window.acceptedTokens;
     }
-    batch.leave((window, place, result) => {
+    batch.leave((window, place, read) => {
       const index = indices.get(window) as number;
+      const result = read?.() ?? null;
       texts[index] = result;
       if (result !== null) onFinish?.(index, batch.cross, place, result);
     });
     if (batch.windows.length > 0) {
       await batch.step();
-      batch.leave((window, place, result) => {
+      batch.leave((window, place, read) => {
         const index = indices.get(window) as number;
+        const result = read?.() ?? null;
         texts[index] = result;
         if (result !== null) onFinish?.(index, batch.cross, place, result);
       });

@@ -103,7 +103,7 @@ const serverOptions = (): Option[] => [
     .env('WHISPER_MAX_CONTAINER_STREAMS')
     .default(maxContainerStreams()),
   integerOption('--max-files <n>', 'files transcribed at once; more are refused', 1, MANY).env('WHISPER_MAX_FILES').default(4),
-  integerOption('--max-queue <n>', 'windows that wait for the model; more are refused', 1, MANY).env('WHISPER_MAX_QUEUE').default(64),
+  integerOption('--max-queue <n>', 'windows that wait or run; more are refused', 1, MANY).env('WHISPER_MAX_QUEUE').default(64),
   integerOption('--max-upload-mb <n>', 'MiB of one file', 1, MANY).env('WHISPER_MAX_UPLOAD_MB').default(1024),
   integerOption('--max-audio-seconds <n>', 'seconds of audio in one file', 1, MANY).env('WHISPER_MAX_AUDIO_SECONDS').default(14_400),
   integerOption('--max-stream-seconds <n>', 'seconds of audio in one stream', 1, MANY).env('WHISPER_MAX_STREAM_SECONDS').default(43_200),

@@ -28,12 +28,13 @@ export interface TranscriberOptions extends TranscriberListeners, Pick<WindowQue
   readonly threads?: number;
   /** Most windows that one engine decodes together. @default 4 */
   readonly maxBatch?: number;
-  /** Most windows that wait or run. @default 64 */
+  /** Most windows that wait or run; at least twice what the engines hold. @default 64 */
   readonly maxQueue?: number;
   readonly rules?: Partial<DecodingRules>;
 }
 
 const MOST_DEFAULT_ENGINES = 4;
+const LEAST_DEFAULT_QUEUE = 64;
 /** Of the warm-up's window: a short one, or it would cost each engine's start another 0.1 s. */
 const WARM_UP_SECONDS = 3;
 /** Of a live final: left context and a chunk of 5 s. */
@@ -41,8 +42,9 @@ const FINAL_SECONDS = 10;
 
 /** Resolves when the model is loaded and warm: its first request is as fast as its second. */
 export async function createTranscriber(options: TranscriberOptions): Promise<Transcriber> {
-  const { graphsDir, maxBatch = 4, maxQueue = 64, maxWaitSeconds, modelDir, precision = 'int8', threads = 1 } = options;
+  const { graphsDir, maxBatch = 4, maxWaitSeconds, modelDir, precision = 'int8', threads = 1 } = options;
   const engines = options.engines ?? Math.min(MOST_DEFAULT_ENGINES, Math.max(1, Math.floor(availableParallelism() / threads)));
+  const maxQueue = Math.max(options.maxQueue ?? LEAST_DEFAULT_QUEUE, 2 * engines * maxBatch);
   const read = await readModelConfig(modelDir);
   const config = options.modelName === undefined ? read : { ...read, name: options.modelName };
   const rules = { ...DEFAULT_RULES, ...options.rules };

@@ -45,19 +45,27 @@ export class DecodeBatch {
     const joining = Array.from({ length: this.#options.beams }, () => ({ cache: this.#fresh, row: 0, from: 0, to: length }));
     const rows = [...this.#windows.flatMap((_, w) => this.#rowsOf(w)), ...joining];
     this.#windows.push(window);
-    this.#assemble(rows);
+    try {
+      this.#assemble(rows);
+    } catch (error) {
+      this.#windows.pop();
+      throw error;
+    }
     return window;
   }
 
-  /** Removes the windows that are finished or cancelled; `onFinish` is called with the place of each, before any of them has moved. */
-  leave(onFinish: (window: RunningWindow, place: number, result: DecodedText | null) => void): void {
+  /**
+   * Removes the windows that are finished or cancelled. `onFinish`, which must not throw, is called with the place of each before any of
+   * them has moved; `read` gives the text, and is null for a cancelled one.
+   */
+  leave(onFinish: (window: RunningWindow, place: number, read: (() => DecodedText) | null) => void): void {
     const heads = this.#session.config.alignmentHeads.length;
     const leaving: number[] = [];
     this.#windows.forEach((window, place) => {
       const cancelled = window.job.cancelled();
       if (!cancelled && !window.isFinished) return;
       leaving.push(place);
-      onFinish(window, place, cancelled ? null : window.best(heads, this.cross.frames[place] as number));
+      onFinish(window, place, cancelled ? null : () => window.best(heads, this.cross.frames[place] as number));
     });
     if (leaving.length > 0) this.#remove(leaving);
   }

@@ -68,7 +68,8 @@ export class EngineThread {
 
   async #close(): Promise<void> {
     if (this.#hasExited) return;
-    const exited = once(this.#worker, 'exit');
+    // Not events.once, which an error before the exit would reject.
+    const exited = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
     this.#worker.ref();
     this.#post({ kind: 'close' });
     await exited;

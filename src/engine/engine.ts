@@ -184,16 +184,26 @@ export class Engine {
 
   #laneOf = ({ attempt }: Work): Lane => (attempt.beams > 1 ? this.#search : this.#greedy);
 
-  /** The first window that finds room; all windows of a lane take the room of its longest. */
+  /** The first window that finds room. Nothing passes a final that waits for room in the same lane: it would take that room, again and again. */
   #takeNext(): Work | null {
+    const blocked = new Set<Lane>();
     const index = this.#queue.findIndex((work) => {
-      const { batch, room } = this.#laneOf(work);
-      const windows = batch.windows.length;
-      if (windows === 0) return true;
-      const needed = (windows + 1) * Math.max(batch.cross.positions, this.#positions(work));
-      return windows < this.#options.maxBatch && needed <= room * (urgencyOf(work) === URGENCY.final ? FINALS_ROOM : 1);
+      const lane = this.#laneOf(work);
+      if (blocked.has(lane)) return false;
+      const isFinal = urgencyOf(work) === URGENCY.final;
+      const fits = this.#fits(work, lane, isFinal ? FINALS_ROOM : 1);
+      if (isFinal && !fits) blocked.add(lane);
+      return fits;
     });
     return index === -1 ? null : (this.#queue.splice(index, 1)[0] as Work);
+  }
+
+  /** All windows of a lane take the room of its longest. */
+  #fits(work: Work, { batch, room }: Lane, roomFactor: number): boolean {
+    const windows = batch.windows.length;
+    if (windows === 0) return true;
+    const needed = (windows + 1) * Math.max(batch.cross.positions, this.#positions(work));
+    return windows < this.#options.maxBatch && needed <= room * roomFactor;
   }
 
   async #start(work: Work): Promise<void> {
@@ -236,15 +246,20 @@ export class Engine {
   }
 
   #leave(lane: Lane): void {
-    lane.batch.leave((window, place, decoded) => {
+    lane.batch.leave((window, place, read) => {
       const work = lane.works.get(window) as Work;
       lane.works.delete(window);
       work.cost.decodeMs += window.stepMs;
       work.cost.steps += window.steps;
       work.cost.batchRows += window.rowsSum;
-      if (decoded === null) return;
-      work.cost.tokens += decoded.tokens.length - (window.job.settled?.length ?? 0);
-      this.#judge(work, decoded, lane.batch.cross, place);
+      if (read === null) return;
+      try {
+        const decoded = read();
+        work.cost.tokens += decoded.tokens.length - (window.job.settled?.length ?? 0);
+        this.#judge(work, decoded, lane.batch.cross, place);
+      } catch (error) {
+        work.reject(error);
+      }
     });
   }
 

@@ -33,7 +33,7 @@ export interface TranscribeRequest {
   readonly searchUntil?: number;
   /** A partial is decoded once: where that fails, it has no words. @default 'final' */
   readonly priority?: Priority;
-  /** Whose work it is (a stream, a file): owners of one priority take turns. @default '' */
+  /** Whose work it is (a stream, a file): owners of partials and of files take turns. @default '' */
   readonly owner?: string;
 }
 

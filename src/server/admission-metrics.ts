@@ -31,7 +31,7 @@ export function createAdmissionMetrics(registry: Registry, { load, admission, pa
     registers,
     collect() {
       const measured = load();
-      if (measured !== null) this.set(admission.assess(measured).predictedShare);
+      if (measured !== null) this.set(admission.peek(measured).predictedShare);
     },
   });
   new Gauge({
@@ -40,7 +40,7 @@ export function createAdmissionMetrics(registry: Registry, { load, admission, pa
     registers,
     collect() {
       const measured = load();
-      this.set(measured !== null && admission.assess(measured).isAdmitting ? 1 : 0);
+      this.set(measured !== null && admission.peek(measured).isAdmitting ? 1 : 0);
     },
   });
 }

@@ -63,11 +63,18 @@ export class Admission {
 
   /** To be asked before every new stream; remembers whether it refuses. */
   assess(load: TranscriberLoad): Assessment {
+    const assessment = this.peek(load);
+    this.#isRefusing = !assessment.isAdmitting;
+    return assessment;
+  }
+
+  /** What `assess` would say, and nothing is remembered. */
+  peek(load: TranscriberLoad): Assessment {
     const predictedShare = this.#predict(load);
     const isLate = load.oldestFinalSeconds > LATE_WAIT_SECONDS || load.finalDelaySeconds > LATE_DELAY_SECONDS;
     const bound = this.#isRefusing ? READMISSION_SHARE : ADMISSION_SHARE;
     // A machine too slow for one stream still serves one: late is better than never.
-    this.#isRefusing = this.#open.size > 0 && (isLate || predictedShare > bound);
+    const isRefusing = this.#open.size > 0 && (isLate || predictedShare > bound);
     const excess = Math.max(
       predictedShare / ADMISSION_SHARE,
       load.oldestFinalSeconds / LATE_WAIT_SECONDS,
@@ -75,7 +82,7 @@ export class Admission {
     );
     const { least, most } = RETRY_SECONDS;
     const retryAfterSeconds = Math.round(clamp(least + (excess - 1) * (most - least), least, most));
-    return { isAdmitting: !this.#isRefusing, predictedShare, retryAfterSeconds };
+    return { isAdmitting: !isRefusing, predictedShare, retryAfterSeconds };
   }
 
   /** Counts an admitted stream, until the function returned is called. */

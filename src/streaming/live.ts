@@ -21,6 +21,8 @@ const FINAL_RETRY_PAUSES_MS = [250, 500, 1000, 2000, 4000];
 
 /** A microphone sends what it has heard; who is further ahead than frames and networks make one has a recording. */
 const AHEAD_SECONDS = 3;
+/** Seconds of a lead that a second takes away: a client that begins with some seconds in hand is soon one like the others. */
+const LEAD_MELTS = 1.1;
 
 export interface LiveOptions {
   /** Seconds of new audio per window, 1-25. */
@@ -90,7 +92,8 @@ class LiveDriver implements LiveSession {
   readonly #outbox: SessionEvent[] = [];
   readonly #drainWaiters = new Set<{ readonly belowSamples: number; readonly deferred: Deferred }>();
   #partial: AbortController | null = null;
-  #firstReceiptMs: number | null = null;
+  #aheadSeconds = 0;
+  #lastReceiptMs = Number.NEGATIVE_INFINITY;
   #leavePacer: (() => void) | null = null;
   #ending: Promise<void> | null = null;
   #isSending = false;
@@ -127,7 +130,7 @@ class LiveDriver implements LiveSession {
   push(pcm: Float32Array): void {
     if (this.#isOver) return;
     this.#refuseAfterEnd('audio');
-    this.#firstReceiptMs ??= this.#parts.now();
+    this.#countAhead(pcm.length / SAMPLE_RATE);
     this.#receipts.received(pcm.length, this.#parts.now());
     this.#session.push(pcm);
     this.#pump();
@@ -174,15 +177,17 @@ class LiveDriver implements LiveSession {
     return flush.promise;
   }
 
-  /** More audio has come than time has passed since its first. */
-  #isAhead(): boolean {
-    const sinceFirstMs = this.#parts.now() - (this.#firstReceiptMs ?? this.#parts.now());
-    return this.#session.receivedSamples / SAMPLE_RATE - sinceFirstMs / 1000 > AHEAD_SECONDS;
+  /** How far the audio has run ahead of the clock; what a pause leaves behind is forgotten, and a lead melts away. */
+  #countAhead(seconds: number): void {
+    const now = this.#parts.now();
+    const elapsedSeconds = (now - this.#lastReceiptMs) / 1000;
+    this.#aheadSeconds = Math.max(0, this.#aheadSeconds - LEAD_MELTS * elapsedSeconds) + seconds;
+    this.#lastReceiptMs = now;
   }
 
   /** Takes steps until the session waits for an answer or for audio. */
   #pump(): void {
-    const pace = this.#parts.pacer.pace(this.#leavePacer !== null, this.#isAhead());
+    const pace = this.#parts.pacer.pace(this.#leavePacer !== null, this.#aheadSeconds > AHEAD_SECONDS);
     for (let step = this.#session.next(pace); step !== null && !this.#isOver; step = this.#session.next(pace)) {
       if (step.kind === 'emit') this.#emit(step.events);
       else void this.#work(step);
@@ -207,9 +212,10 @@ class LiveDriver implements LiveSession {
       this.#emit(events());
     } catch (error) {
       if (this.#isOver) return;
-      this.#session.stepFailed(step);
       // Overload skips partials first; they are a courtesy.
-      if (isFinal) this.#finish(toWhisperError(error));
+      const events = this.#session.stepFailed(step);
+      if (events === null) this.#finish(toWhisperError(error));
+      else this.#emit(events);
     }
     if (!this.#isOver) this.#pump();
   }

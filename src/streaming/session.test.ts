@@ -505,6 +505,74 @@ describe('a session', () => {
     assert.throws(() => session.push(new Float32Array(1)));
   });
 
+  describe('a decode that passes over speech', () => {
+    const withDetector = { ...usual, speechThreshold: 0.5 };
+    /** Forced through words before it, the decoder hears one more word and stops. */
+    const deaf = (request: TranscribeRequest): TranscribeResult => {
+      const result = hear(steady, request);
+      return request.prefix!.length === 0 ? result : { ...result, words: result.words.slice(0, 1) };
+    };
+    const textOf = (events: readonly SessionEvent[]) => events.filter(isFinal).flatMap((event) => event.words.map(({ text }) => text));
+    const whole = steady.map((_, index) => wordText(index));
+
+    test('is heard again without the words before, so that nothing is missing', () => {
+      const prefixes: number[] = [];
+      const watch: Scene['watch'] = (_, step) => step.kind === 'decode' && prefixes.push(step.request.prefix!.length);
+      const events = run({ ...scene, options: withDetector, answer: deaf, watch });
+      assertLedger(events, { ...scene, options: withDetector });
+      assert.deepEqual(textOf(events), whole);
+      assert.ok(prefixes.slice(1).includes(0));
+    });
+
+    test('is believed where the detector finds no speech, and where there is no detector', () => {
+      for (const [options, gate] of [
+        [
+          withDetector,
+          ({ pcm, contextSamples }: GateStep) => (contextSamples > 0 && pcm.length < toSamples(5) ? new Float32Array(200) : soundIn(pcm)),
+        ],
+        [usual, undefined],
+      ] as const) {
+        const events = run({ ...scene, options, answer: deaf, ...(gate && { gate }) });
+        assertLedger(events, { ...scene, options });
+        assert.ok(textOf(events).length < whole.length);
+      }
+    });
+
+    test('stands as it is where the detector fails', () => {
+      const session = new Session(withDetector);
+      session.push(synthesize(steady, 0, toSamples(20)));
+      const events: SessionEvent[] = [];
+      let failed = 0;
+      for (let step = session.next(), decoded = false; step !== null; step = session.next()) {
+        if (step.kind === 'emit') events.push(...step.events);
+        else if (step.kind === 'decode') {
+          events.push(...session.decodeResult(step, deaf(step.request)));
+          decoded = true;
+        } else if (
+          decoded &&
+          step.window.prefix.length > 0 &&
+          step.window.end !== step.window.committedUntil + step.pcm.length - step.contextSamples
+        ) {
+          events.push(...(session.stepFailed(step) ?? assert.fail('a final was lost')));
+          failed++;
+        } else events.push(...session.gateResult(step, soundIn(step.pcm)));
+      }
+      assert.ok(failed > 0 && textOf(events).length > 0);
+    });
+
+    test('may leave words without length at the seam: they are heard again, not lost', () => {
+      const seam = (request: TranscribeRequest): TranscribeResult => {
+        const result = hear(steady, request);
+        if (request.prefix!.length === 0) return result;
+        const at = request.prefixSamples!;
+        return { ...result, words: result.words.slice(0, 1).map((word) => ({ ...word, start: at, end: at })) };
+      };
+      const events = run({ ...scene, options: withDetector, answer: seam });
+      assertLedger(events, { ...scene, options: withDetector });
+      assert.deepEqual(textOf(events), whole);
+    });
+  });
+
   test('answers finalize where nothing is left, and where less than a word is', () => {
     const session = new Session(usual);
     session.finalize();

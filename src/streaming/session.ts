@@ -177,7 +177,9 @@ export class Session {
       if (speechFrames(speechProbabilities, step.contextSamples, threshold) < MISSED_FRAMES)
         return this.#commit(step.window, commit, language);
       this.#isAfresh = true;
-      return this.#commit(step.window, { ...commit, committedUntil: lastEnd }, language);
+      // Words without any length could not be shown on the ledger: they are heard again with the rest.
+      const kept = lastEnd > step.window.committedUntil ? commit.kept : [];
+      return this.#commit(step.window, { kept, held: [], committedUntil: lastEnd }, language);
     }
     if (hasSpeech(speechProbabilities, step.contextSamples, threshold)) work.stage = 'decode';
     else if (work === this.#final) return this.#commitSilence(step.window);
@@ -222,12 +224,20 @@ export class Session {
     return silenceLevelDb === null || !isSilent(this.#buffer.slice(lastEnd, committedUntil), silenceLevelDb);
   }
 
-  /** The driver gave the step up. A partial is forgotten; without its final the stream is over: nothing is passed over in silence. */
-  stepFailed(step: GateStep | DecodeStep): void {
+  /**
+   * The driver gave the step up. A partial is forgotten, and a decode that was only to be checked stands as it is.
+   * @returns null where a final is lost: the stream is over, for nothing is passed over in silence
+   */
+  stepFailed(step: GateStep | DecodeStep): SessionEvent[] | null {
     const work = this.#answered(step.window);
-    if (work === null) return;
-    if (work === this.#final) this.#state = 'over';
-    else this.#partial = null;
+    if (work === null) return [];
+    if (work.checked !== null) return this.#commit(step.window, work.checked.commit, work.checked.language);
+    if (work === this.#partial) {
+      this.#partial = null;
+      return [];
+    }
+    this.#state = 'over';
+    return null;
   }
 
   /** The work that an answer belongs to; null when it was given up meanwhile. */
