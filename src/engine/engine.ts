@@ -24,7 +24,8 @@ import {
   tokenLimit,
 } from './rules.ts';
 import { seededRandom } from './sampling.ts';
-import type { Priority, TranscribeRequest, TranscribeResult, Word } from './transcriber.ts';
+import type { TranscribeRequest, TranscribeResult, Word } from './transcriber.ts';
+import { PRIORITIES } from './window-queue.ts';
 import { timedWords } from './words.ts';
 
 /** Windows are padded to multiples of this many positions (0.5 s), so that buffers of few sizes are reused. */
@@ -35,8 +36,6 @@ const BATCH_POSITIONS = 3000;
 const SEARCH_POSITIONS = 1500;
 /** Finals find this much more room: beside the window of a file, which may be three times as long, two of them would not. */
 const FINALS_ROOM = 1.5;
-/** Which windows start first. */
-const URGENCY: Readonly<Record<Priority, number>> = { final: 0, partial: 1, file: 2 };
 /** Most of `<|startofprev|>` text, in tokens (`whisper/decoding.py`: half the context, less one). */
 const PROMPT_TOKENS = 223;
 
@@ -190,7 +189,7 @@ export class Engine {
     const index = this.#queue.findIndex((work) => {
       const lane = this.#laneOf(work);
       if (blocked.has(lane)) return false;
-      const isFinal = urgencyOf(work) === URGENCY.final;
+      const isFinal = urgencyOf(work) === 0;
       const fits = this.#fits(work, lane, isFinal ? FINALS_ROOM : 1);
       if (isFinal && !fits) blocked.add(lane);
       return fits;
@@ -402,7 +401,8 @@ function isWorthSearching(words: readonly Word[], searchUntil: number, rules: De
 const settledTokens = ({ tokens, logProbabilities }: DecodedText, rules: DecodingRules): SettledToken[] =>
   tokens.slice(0, settledCount(logProbabilities, rules)).map((token, i) => ({ token, logProbability: logProbabilities[i] as number }));
 
-const urgencyOf = ({ request }: Work): number => URGENCY[request.priority ?? 'final'];
+/** 0 for finals, which start first. */
+const urgencyOf = ({ request }: Work): number => PRIORITIES.indexOf(request.priority ?? 'final');
 
 /** Where an attempt's window begins in the request's audio. */
 const firstSample = ({ request, attempt }: Pick<Work, 'request' | 'attempt'>): number =>

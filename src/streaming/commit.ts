@@ -2,7 +2,6 @@
 
 import { SAMPLE_RATE } from '../core/units.ts';
 import type { TranscribeResult } from '../engine/transcriber.ts';
-import { EFFORTS, type Effort } from './effort.ts';
 
 /** A word with absolute sample times, start <= end. */
 export interface TimedWord {
@@ -34,8 +33,7 @@ export interface CommitRules {
 }
 
 /** Where doubtful words wait: the later part of a chunk, so that most of each chunk still becomes final at its end. */
-export const doubtSamples = (chunkSamples: number, effort: Effort): number =>
-  Math.min(EFFORTS[effort].doubtSamples, Math.round(0.6 * chunkSamples));
+export const doubtSamples = (chunkSamples: number): number => Math.min(3 * SAMPLE_RATE, Math.round(0.6 * chunkSamples));
 
 export interface Commit {
   /** Final now. */

@@ -2,13 +2,12 @@
 
 import { SAMPLE_RATE } from '../core/units.ts';
 import type { TranscriberLoad } from '../engine/transcriber.ts';
-import type { Effort } from './effort.ts';
-import type { Pace } from './session-types.ts';
+import type { Effort, Pace } from './session-types.ts';
 
 /** Of the engines' time, for the partials of all sessions together, on an idle machine; it falls to nothing as finals come to take the second share. */
 const PARTIAL_SHARE = 0.08;
 const NO_PARTIALS_FROM_FINAL_SHARE = 0.5;
-/** Finals get less work from the first share on, which brings them to seven eighths of it, until they are below the second. */
+/** Finals get less work from the first share on, which brings them to seven eighths of it, until they are below the second: partials stay away. */
 const [REDUCED_FROM_FINAL_SHARE, FULL_BELOW_FINAL_SHARE] = [0.75, 0.6];
 /** Text that changes more often than once a second is hard to read. */
 const SHORTEST_INTERVAL_SECONDS = 1;
@@ -85,8 +84,6 @@ export class Pacer {
     this.#askedMs = now;
     const load = this.#load();
     this.#effort = load === null ? 'full' : effortAt(load, this.#effort);
-    // Less work for finals is there to make room for streams, not for partials.
-    if (this.#effort === 'reduced') this.#interval = Number.POSITIVE_INFINITY;
-    else this.#interval = load === null ? SHORTEST_INTERVAL_SECONDS : partialIntervalSeconds(load, this.#sessions);
+    this.#interval = load === null ? SHORTEST_INTERVAL_SECONDS : partialIntervalSeconds(load, this.#sessions);
   }
 }

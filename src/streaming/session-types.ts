@@ -2,7 +2,6 @@
 
 import type { Task, TranscribeRequest } from '../engine/transcriber.ts';
 import type { TimedWord } from './commit.ts';
-import type { Effort } from './effort.ts';
 
 export interface SessionOptions {
   /** New audio per window, 1-25 s. */
@@ -26,6 +25,9 @@ export interface SessionOptions {
   /** Speech probability (0-1) from which a frame counts as speech; null: there is no detector to ask. @default null */
   readonly speechThreshold?: number | null;
 }
+
+/** `reduced`, for engines that are full, goes without search. ARCHITECTURE.md, "Effort", has what that costs. */
+export type Effort = 'full' | 'reduced';
 
 /** What the engines have room for, when the next step is looked for. */
 export interface Pace {

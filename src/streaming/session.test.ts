@@ -6,7 +6,6 @@ import fc from 'fast-check';
 import { hear, layOut, type SpokenWord, scatter, soundIn, synthesize, wordText } from '../../test/scripted-speech.ts';
 import { SAMPLE_RATE, toSamples, toSeconds } from '../core/units.ts';
 import type { TranscribeRequest, TranscribeResult, Word } from '../engine/transcriber.ts';
-import { EFFORTS } from './effort.ts';
 import { Session } from './session.ts';
 import type { DecodeStep, GateStep, Pace, SessionEvent, SessionOptions, TranscriptEvent } from './session-types.ts';
 
@@ -427,10 +426,10 @@ describe('a session', () => {
     assert.deepEqual([afterFlush!.prefixSamples! > 0, afterFlush!.draft], [true, []]);
   });
 
-  test('with less effort asks for shorter windows, and for no search', () => {
+  test('asks for windows of 5 s of context, and with less effort for no search', () => {
     for (const effort of ['full', 'reduced'] as const) {
       const requests = requestsOf({ pace: () => ({ partialIntervalSamples: SAMPLE_RATE, effort }), options: usual });
-      const { leftSamples, searches } = EFFORTS[effort];
+      const [leftSamples, searches] = [5 * SAMPLE_RATE, effort === 'full'];
       for (const { pcm, prefixSamples, searchUntil } of requests.slice(2, -1)) {
         assert.ok(prefixSamples! <= leftSamples && prefixSamples! > leftSamples - SAMPLE_RATE);
         assert.ok(searches ? searchUntil! > prefixSamples! && searchUntil! < pcm.length : searchUntil === 0);

@@ -4,7 +4,7 @@
 //   push(pcm) -> SampleBuffer -> next(): gate step (is there speech?) -> decode step (anchored window) -> decodeResult
 //   decodeResult -> placeWords (the engine's times on the stream's clock) -> commitWords (hold-back) -> tile (ledger) -> events
 //
-// Window k reaches to max(end of window k-1 + 1 s, committedUntil + chunk). It begins at the first committed word of the last 5 s (effort.ts);
+// Window k reaches to max(end of window k-1 + 1 s, committedUntil + chunk). It begins at the first committed word of the last 5 s;
 // the decoder is forced through those words (anchors) and then hears the region [committedUntil, end) freely. Words that end within
 // the overlap at its end are held back and heard again. A flush (finalize, end) ends the window at the samples received so far
 // and commits all of it.
@@ -28,13 +28,14 @@ import { SAMPLE_RATE } from '../core/units.ts';
 import type { TranscribeRequest, TranscribeResult } from '../engine/transcriber.ts';
 import { Anchors } from './anchors.ts';
 import { type Commit, commitAll, commitWords, doubtSamples, placeWords, type TimedWord } from './commit.ts';
-import { EFFORTS, type Effort, MOST_LEFT_SAMPLES } from './effort.ts';
 import { EventWriter } from './event-writer.ts';
 import { LanguageLock } from './language-lock.ts';
 import { SampleBuffer } from './sample-buffer.ts';
-import type { DecodeStep, EmitStep, GateStep, Pace, SessionEvent, SessionOptions, Step, StreamWindow } from './session-types.ts';
+import type { DecodeStep, Effort, EmitStep, GateStep, Pace, SessionEvent, SessionOptions, Step, StreamWindow } from './session-types.ts';
 import { hasSpeech, isSilent, speechFrames } from './speech-gate.ts';
 
+/** Committed audio that a window may begin with. ARCHITECTURE.md, "Anchored windows", has other lengths. */
+const LEFT_SAMPLES = 5 * SAMPLE_RATE;
 /** Committed audio that a partial begins with: it is soon replaced. */
 const PARTIAL_LEFT_SAMPLES = 2 * SAMPLE_RATE;
 /** A window with its left context; leaves room for the engine's silent margin of 2 s. */
@@ -111,7 +112,7 @@ export class Session {
       speechThreshold: null,
       ...options,
     };
-    this.#anchors = new Anchors(this.#options.useContext ? MOST_LEFT_SAMPLES : 0);
+    this.#anchors = new Anchors(this.#options.useContext ? LEFT_SAMPLES : 0);
     this.#language = new LanguageLock(this.#options.language, LANGUAGE_CONFIDENCE);
   }
 
@@ -202,7 +203,7 @@ export class Session {
       ? commitAll(words, window)
       : commitWords(words, window, {
           overlapSamples: this.#options.overlapSamples,
-          doubtSamples: doubtSamples(this.#options.chunkSamples, window.effort),
+          doubtSamples: doubtSamples(this.#options.chunkSamples),
           regionLimitSamples: Math.min(this.#options.chunkSamples + PATIENCE_SAMPLES, WINDOW_LIMIT_SAMPLES),
           nextEnd: (committedUntil) => this.#nextEnd(window.end, committedUntil),
         });
@@ -274,8 +275,8 @@ export class Session {
 
   /** What ends later is heard again where it is in doubt. */
   #searchUntil({ start, end, effort, flush }: StreamWindow): number {
-    if (!EFFORTS[effort].searches) return 0;
-    return (flush ? end : end - doubtSamples(this.#options.chunkSamples, effort)) - start;
+    if (effort === 'reduced') return 0;
+    return (flush ? end : end - doubtSamples(this.#options.chunkSamples)) - start;
   }
 
   #nextEnd(previousEnd: number, committedUntil: number): number {
@@ -312,7 +313,7 @@ export class Session {
 
   #window(purpose: 'final' | 'partial', end: number, flush: boolean, effort: Effort): StreamWindow {
     const committedUntil = this.#committedUntil;
-    const leftSamples = this.#isAfresh ? 0 : purpose === 'final' ? EFFORTS[effort].leftSamples : PARTIAL_LEFT_SAMPLES;
+    const leftSamples = this.#isAfresh ? 0 : purpose === 'final' ? LEFT_SAMPLES : PARTIAL_LEFT_SAMPLES;
     const anchored = this.#anchors.plan(committedUntil, end, WINDOW_LIMIT_SAMPLES, leftSamples);
     return { purpose, committedUntil, end, flush, effort, ...anchored };
   }
@@ -343,7 +344,7 @@ export class Session {
     this.#hasShown ||= commit.kept.length > 0;
     this.#held = commit.held;
     this.#final = null;
-    this.#buffer.dropBefore(this.#committedUntil - MOST_LEFT_SAMPLES);
+    this.#buffer.dropBefore(this.#committedUntil - LEFT_SAMPLES);
     // The words held back are the best guess there is at what comes next; with none, a guess that came to nothing is taken back.
     events.push(...this.#guess(commit.held, language || (this.#language.bestGuess ?? '')));
     return events;
