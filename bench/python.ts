@@ -1,30 +1,18 @@
 // The benchmark's Python side: a virtual environment of its own, and processes that answer JSON lines.
 
-import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { createInterface, type Interface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { ensureVirtualEnvironment } from '../src/cli/python.ts';
 
-const execute = promisify(execFile);
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 /** Makes .cache/bench-venv from requirements.txt unless it is there and up to date. Returns its Python. Needs python3 and PyPI. */
 export async function benchPython(signal?: AbortSignal): Promise<string> {
-  const folder = at('../.cache/bench-venv');
-  const python = `${folder}/bin/python`;
-  const requirements = await readFile(at('requirements.txt'));
-  const hash = createHash('sha256').update(requirements).digest('hex');
-  const stamp = `${folder}/requirements.sha256`;
-  if (existsSync(stamp) && (await readFile(stamp, 'utf8')) === hash) return python;
-  await mkdir(folder, { recursive: true });
-  const options = signal === undefined ? {} : { signal };
-  await execute('python3', ['-m', 'venv', '--clear', folder], options);
-  await execute(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', at('requirements.txt')], options);
-  await writeFile(stamp, hash);
-  return python;
+  const lines = (await readFile(at('requirements.txt'), 'utf8')).split('\n');
+  const requirements = lines.filter((line) => line !== '' && !line.startsWith('#'));
+  return ensureVirtualEnvironment({ folder: at('../.cache/bench-venv'), requirements, ...(signal !== undefined && { signal }) });
 }
 
 /** One Python script that answers each line of JSON with a line of JSON, in order. */

@@ -47,7 +47,22 @@ test('quiet: nothing at all', () => {
   const { progress, written } = display({ quiet: true });
   progress.message('hello');
   progress.download({ file: 'model.bin', receivedBytes: 0, totalBytes: 10_000_000 });
+  progress.step('one');
   progress.audio('a', 1, 2);
   progress.stop();
   assert.equal(written(), '');
+});
+
+test('steps: each takes the place of the one before on a terminal, and a log gets some of them', () => {
+  const terminal = display({ isTTY: true });
+  terminal.progress.step('Collecting one');
+  terminal.progress.step('Collecting two');
+  terminal.progress.message('done');
+  assert.match(terminal.written(), /Collecting one.*Collecting two.*done\n$/s);
+  const log = display({});
+  log.progress.step('one');
+  log.progress.step('two');
+  log.progress.stop();
+  log.progress.step('three');
+  assert.equal(log.written(), 'one\nthree\n');
 });

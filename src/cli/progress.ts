@@ -19,6 +19,8 @@ export interface ProgressDisplay {
   /** One line for the user. */
   readonly message: (line: string) => void;
   readonly download: (progress: DownloadProgress) => void;
+  /** What goes on now, where nobody knows for how long; the next one takes its place. */
+  readonly step: (line: string) => void;
   /** Seconds of a file's audio that are transcribed; the total may not be known. */
   readonly audio: (file: string, doneSeconds: number, totalSeconds: number | undefined) => void;
   /** Leaves the terminal in order. Idempotent. */
@@ -28,9 +30,14 @@ export interface ProgressDisplay {
 const MEGABYTE = 1_000_000;
 /** Downloads below this come and go too quickly to be shown. */
 const SMALLEST_SHOWN_BYTES = MEGABYTE;
+/** The label of a bar that is none. */
+const STEP = '';
+/** A log needs no line for every package. */
+const STEP_INTERVAL_MS = 3000;
 
 export function createProgress({ stream, quiet = false }: ProgressOptions): ProgressDisplay {
-  if (quiet) return { message: () => undefined, download: () => undefined, audio: () => undefined, stop: () => undefined };
+  const noop = (): void => undefined;
+  if (quiet) return { message: noop, download: noop, step: noop, audio: noop, stop: noop };
   const track = stream.isTTY ? barTracker(stream) : lineTracker(stream);
   return {
     message: (line) => {
@@ -41,12 +48,14 @@ export function createProgress({ stream, quiet = false }: ProgressOptions): Prog
       if ((totalBytes ?? SMALLEST_SHOWN_BYTES) < SMALLEST_SHOWN_BYTES) return;
       track.show(file, receivedBytes, totalBytes, (bytes) => `${(bytes / MEGABYTE).toFixed(1)} MB`);
     },
+    step: track.say,
     audio: (file, doneSeconds, totalSeconds) => track.show(file, doneSeconds, totalSeconds, clock),
     stop: () => track.stop(),
   };
 }
 
 interface Tracker {
+  say(line: string): void;
   show(label: string, done: number, total: number | undefined, format: (amount: number) => string): void;
   stop(): void;
 }
@@ -60,6 +69,15 @@ function barTracker(stream: ProgressStream): Tracker {
     shown = undefined;
   };
   return {
+    say(line) {
+      if (shown !== STEP) {
+        stop();
+        shown = STEP;
+        bar = new SingleBar({ stream, format: '{line}', hideCursor: true, gracefulExit: false, clearOnComplete: true });
+        bar.start(1, 0, { line });
+      }
+      bar?.update({ line });
+    },
     show(label, done, total, format) {
       const payload = { label, doneText: format(done), totalText: total === undefined ? '' : format(total) };
       if (shown !== label) {
@@ -84,7 +102,16 @@ function barTracker(stream: ProgressStream): Tracker {
 function lineTracker(stream: ProgressStream): Tracker {
   let shown: string | undefined;
   let lastTenth = -1;
+  let lastStep = '';
+  let lastStepMs = Number.NEGATIVE_INFINITY;
   return {
+    say(line) {
+      const nowMs = performance.now();
+      if (line === lastStep || nowMs - lastStepMs < STEP_INTERVAL_MS) return;
+      lastStep = line;
+      lastStepMs = nowMs;
+      stream.write(`${line}\n`);
+    },
     show(label, done, total, format) {
       if (total === undefined) return;
       const tenth = total === 0 ? 10 : Math.floor((done / total) * 10);
@@ -96,6 +123,7 @@ function lineTracker(stream: ProgressStream): Tracker {
     stop: () => {
       shown = undefined;
       lastTenth = -1;
+      lastStepMs = Number.NEGATIVE_INFINITY;
     },
   };
 }
