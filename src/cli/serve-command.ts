@@ -1,20 +1,20 @@
-// `serve`: the whole service in one process. Listens at once, is ready when the model is warm, and drains on a signal.
+// `serve`: the whole service in one process, or all of it but the model.
 
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Registry } from 'prom-client';
-import type { WhisperError } from '../core/errors.ts';
+import type { RemoteTranscriber } from '../engine/remote-transcriber.ts';
 import { createEngineMetrics } from '../server/engine-metrics.ts';
-import type { EngineParts } from '../server/readiness.ts';
+import { createRemoteMetrics } from '../server/remote-metrics.ts';
 import { createServer } from '../server/server.ts';
-import { createDeferred } from '../streaming/deferred.ts';
-import { type LoadedEngine, loadEngine } from './load-engine.ts';
-import type { ModelOptions } from './options.ts';
+import { connectEngine, type LoadedEngine, loadEngine } from './load-engine.ts';
+import { type ListenOptions, logOf, type ModelOptions } from './options.ts';
 import type { ProgressDisplay } from './progress.ts';
+import { runService, type Service } from './run-service.ts';
 
-export interface ServeOptions extends ModelOptions {
-  readonly host: string;
-  readonly port: number;
+export interface ServeOptions extends ModelOptions, ListenOptions {
+  /** Where engines answer; undefined: in this process. */
+  readonly asr?: string;
   readonly maxQueue: number;
   readonly maxSessions: number;
   readonly admitAll: boolean;
@@ -25,64 +25,76 @@ export interface ServeOptions extends ModelOptions {
   readonly maxStreamSeconds: number;
   readonly apiKey?: readonly string[];
   readonly allowedOrigin?: readonly string[];
-  readonly logLevel: string;
-  readonly shutdownSeconds: number;
+  readonly drainSeconds: number;
 }
 
 const PAGE = fileURLToPath(new URL('../../client/streaming_client.html', import.meta.url));
 const MIB = 1024 * 1024;
 
-/** Resolves after the signal has aborted and all is drained; rejects where it cannot start. */
+/** Resolves after the signal has aborted and all is drained; rejects where it cannot start, or when the engine dies. */
 export async function serve(options: ServeOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
-  const engine = createDeferred<EngineParts>();
-  let loaded: LoadedEngine | undefined;
   const registry = new Registry();
-  const metrics = createEngineMetrics(registry, () => loaded?.transcriber.load() ?? null);
-  const server = await createServer({
-    engine: engine.promise,
-    registry,
-    host: options.host,
-    port: options.port,
-    pagePath: existsSync(PAGE) ? PAGE : null,
-    limits: {
-      maxSessions: options.maxSessions,
-      maxContainerStreams: options.maxContainerStreams,
-      maxFiles: options.maxFiles,
-      maxFileBytes: options.maxUploadMb * MIB,
-      maxFileSeconds: options.maxAudioSeconds,
-      maxStreamSeconds: options.maxStreamSeconds,
+  await runService<LoadedEngine>(
+    {
+      ...engineOf(options, registry, progress, signal),
+      options,
+      async listen(engine, address) {
+        const server = await createServer({
+          engine,
+          registry,
+          address,
+          pagePath: existsSync(PAGE) ? PAGE : null,
+          limits: {
+            maxSessions: options.maxSessions,
+            maxContainerStreams: options.maxContainerStreams,
+            maxFiles: options.maxFiles,
+            maxFileBytes: options.maxUploadMb * MIB,
+            maxFileSeconds: options.maxAudioSeconds,
+            maxStreamSeconds: options.maxStreamSeconds,
+          },
+          admission: !options.admitAll,
+          apiKeys: options.apiKey ?? [],
+          allowedOrigins: options.allowedOrigin === undefined || options.allowedOrigin.includes('*') ? '*' : options.allowedOrigin,
+          log: logOf(options),
+        });
+        const times = { drainMs: options.drainSeconds * 1000, deadlineMs: options.shutdownSeconds * 1000 };
+        return { port: server.port, close: () => server.close(times) };
+      },
+      describe: ({ transcriber }) => `model ${transcriber.info.name}`,
+      unload: (engine) => engine.close(),
     },
-    admission: !options.admitAll,
-    apiKeys: options.apiKey ?? [],
-    allowedOrigins: options.allowedOrigin === undefined || options.allowedOrigin.includes('*') ? '*' : options.allowedOrigin,
-    log: options.logLevel === 'silent' ? null : { level: options.logLevel },
-  });
-  const shownHost = options.host === '0.0.0.0' || options.host === '::' ? 'localhost' : options.host;
-  progress.message(`Listening on http://${shownHost}:${server.port}; loading model ${options.model}.`);
-  // A service whose engine died looks alive and refuses everything: it ends, and who supervises it starts it again.
-  const failure = createDeferred<WhisperError>();
-  const listeners = { onFailure: failure.resolve, onWindow: metrics.windowLeft, onQueue: metrics.queueChanged };
-  const loading = loadEngine({ ...options, ...listeners }, progress, signal).then((parts) => {
-    loaded = parts;
-    engine.resolve(parts);
-    if (!signal.aborted) progress.message(`Ready: model ${parts.transcriber.info.name} on http://${shownHost}:${server.port}`);
-  });
-  try {
-    // a signal is heeded at once: loading, if it is not done by then, ends with the process
-    await Promise.race([loading, aborted(signal)]);
-    const failed = await Promise.race([aborted(signal), failure.promise]);
-    if (failed !== undefined) throw failed;
-  } catch (error) {
-    if (!signal.aborted) throw error;
-  } finally {
-    await server.close({ deadlineMs: options.shutdownSeconds * 1000 });
-    await loaded?.close();
-  }
+    progress,
+    signal,
+  );
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((done) => {
-    if (signal.aborted) done();
-    else signal.addEventListener('abort', () => done(), { once: true });
-  });
+/** The engine in this process or elsewhere, with its metrics. */
+function engineOf(
+  options: ServeOptions,
+  registry: Registry,
+  progress: ProgressDisplay,
+  signal: AbortSignal,
+): Pick<Service<LoadedEngine>, 'what' | 'load'> {
+  if (options.asr === undefined) {
+    let loaded: LoadedEngine | undefined;
+    const metrics = createEngineMetrics(registry, () => loaded?.transcriber.load() ?? null);
+    return {
+      what: `loading model ${options.model}`,
+      async load(onFailure) {
+        const listeners = { onFailure, onWindow: metrics.windowLeft, onQueue: metrics.queueChanged };
+        loaded = await loadEngine({ ...options, ...listeners }, progress, signal);
+        return loaded;
+      },
+    };
+  }
+  const url = options.asr;
+  let connected: LoadedEngine<RemoteTranscriber> | undefined;
+  const listeners = createRemoteMetrics(registry, () => connected?.transcriber.replicaCount() ?? 0);
+  return {
+    what: `asking for the speech recogniser at ${url}`,
+    async load(onFailure) {
+      connected = await connectEngine({ url, onFailure, ...listeners }, progress, signal);
+      return connected;
+    },
+  };
 }

@@ -25,6 +25,7 @@ export const ERROR_CODES = {
   rate_limited: code(429, 1013, 'Too many requests; try again after retry_after seconds.'),
   overloaded: code(503, 1013, 'The service is at capacity; try again after retry_after seconds.'),
   not_ready: code(503, 1013, 'The model is not loaded yet.'),
+  unavailable: code(503, 1013, 'The speech recogniser cannot be reached; try again after retry_after seconds.'),
   going_away: code(503, 1001, 'The service is shutting down; connect again.'),
   timeout: code(504, 1011, 'The work did not finish in time.'),
   idle_timeout: code(408, 1008, 'Nothing came from the client for too long.'),
@@ -40,7 +41,7 @@ export type ErrorCode = keyof typeof ERROR_CODES;
 /** An error that a user may see: the message names the input, what was expected and what came. */
 export class WhisperError extends Error {
   readonly code: ErrorCode;
-  /** Seconds after which a retry makes sense; only for rate_limited, overloaded and going_away. */
+  /** Seconds after which a retry makes sense; only for codes whose HTTP status is 429 or 503. */
   readonly retryAfterSeconds: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: { cause?: unknown; retryAfterSeconds?: number } = {}) {

@@ -78,6 +78,7 @@ export class LoadMeter {
       finalShare: Math.min(1, spent.final / available),
       partialShare: Math.min(1, spent.partial / available),
       fileShare: Math.min(1, spent.file / available),
+      finalShareOfOthers: 0,
       finalSeconds: this.#meanSeconds('final'),
       partialSeconds: this.#meanSeconds('partial'),
       oldestFinalSeconds,
@@ -114,7 +115,7 @@ export class LoadMeter {
 }
 
 /** The smallest value that at least this share of them does not exceed; 0 of none. */
-function quantile(values: number[], share: number): number {
+export function quantile(values: number[], share: number): number {
   if (values.length === 0) return 0;
   values.sort((a, b) => a - b);
   return values[Math.ceil(share * values.length) - 1] as number;

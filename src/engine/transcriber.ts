@@ -84,6 +84,8 @@ export interface TranscriberLoad {
   readonly finalShare: number;
   readonly partialShare: number;
   readonly fileShare: number;
+  /** What of `finalShare` others brought, who share the engines with this transcriber's caller; 0 where there are none. */
+  readonly finalShareOfOthers: number;
   /** Engine time of one final, mean over the last ones, in seconds; from the warm-up before there were any. */
   readonly finalSeconds: number;
   readonly partialSeconds: number;
@@ -97,7 +99,7 @@ export interface Transcriber {
   readonly info: ModelInfo;
   /** Cheap enough to be asked for every window. */
   load(): TranscriberLoad;
-  /** Rejects with WhisperError: `overloaded` when the queue is full, `cancelled` when the signal aborts, `internal`. */
+  /** Rejects with WhisperError: `overloaded` when the queue is full, `cancelled` when the signal aborts, `internal`, `unavailable`. */
   transcribe(request: TranscribeRequest, signal?: AbortSignal): Promise<TranscribeResult>;
   /** Waits for the requests it took, refuses later ones; idempotent. */
   close(): Promise<void>;

@@ -207,6 +207,20 @@ describe('admission', () => {
     assert.deepEqual([0.7, 0.74, 0.7, 0.67, 0.7, 0.74].map(isAdmitting), [true, false, false, true, true, false]);
   });
 
+  test('what others bring to shared engines neither leaves with our streams nor makes ours look dear', () => {
+    let nowMs = 0;
+    const admission = new Admission(() => nowMs);
+    const leaves = Array.from({ length: 4 }, () => admission.enter());
+    nowMs = 60_000;
+    // Of two engines a stream takes 0.022; others have 30.
+    const load = { ...IDLE_LOAD, finalShare: 34 * 0.022, finalShareOfOthers: 30 * 0.022 };
+    assert.ok(Math.abs(admission.assess(load).predictedShare - 35 * 0.022) < 1e-3);
+    for (const leave of leaves) leave();
+    nowMs += 9_900;
+    const alone = { ...load, finalShare: load.finalShareOfOthers };
+    assert.ok(Math.abs(admission.assess(alone).predictedShare - 31 * 0.022) < 0.02);
+  });
+
   test('says 5 s, and up to 30 the further above the bound', () => {
     let nowMs = 0;
     const admission = new Admission(() => nowMs);

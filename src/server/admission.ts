@@ -103,10 +103,11 @@ export class Admission {
     const here = sum(this.#open, (span) => presence(span, until));
     const gone = sum(this.#closed, (span) => presence(span, until));
     const expected = load.finalSeconds / load.engines / FINAL_EVERY_SECONDS;
-    const measured = (load.finalShare + EXPECTED_STREAMS * expected) / (here + gone + EXPECTED_STREAMS);
+    const ours = load.finalShare - load.finalShareOfOthers;
+    const measured = (ours + EXPECTED_STREAMS * expected) / (here + gone + EXPECTED_STREAMS);
     const perStream = clamp(measured, LEAST_OF_EXPECTED * expected, MOST_OF_EXPECTED * expected);
-    const shareOfThoseHere = gone === 0 ? load.finalShare : (load.finalShare * here) / (here + gone);
-    return shareOfThoseHere + (this.#open.size - here + 1) * perStream;
+    const shareOfThoseHere = gone === 0 ? ours : (ours * here) / (here + gone);
+    return load.finalShareOfOthers + shareOfThoseHere + (this.#open.size - here + 1) * perStream;
   }
 }
 

@@ -21,6 +21,7 @@ const LOAD: TranscriberLoad = {
   engines: 2,
   finalShare: 0.5,
   partialShare: 0.25,
+  finalShareOfOthers: 0,
   fileShare: 0.125,
   finalSeconds: 0.13,
   partialSeconds: 0.1,

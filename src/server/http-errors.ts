@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ERROR_CODES, type ErrorCode, toWhisperError, WhisperError } from '../core/errors.ts';
 import { errorBody, errorHeaders, errorStatus, replyOnSocket } from './error-body.ts';
-import type { ServerMetrics } from './metrics.ts';
+import type { HttpMetrics } from './http-metrics.ts';
 
 /** How long the rest of a refused body is read: a client that is still sending would otherwise lose the answer to a reset. */
 const LINGER_MS = 5000;
@@ -19,7 +19,7 @@ const FRAMEWORK_CODES: Readonly<Record<string, ErrorCode>> = {
 };
 
 /** To be called before the routes are added: it remembers their methods. */
-export function addErrorHandlers(app: FastifyInstance, metrics: ServerMetrics): void {
+export function addErrorHandlers(app: FastifyInstance, metrics: HttpMetrics): void {
   // Not asked of the router: it reads a path as a pattern, and throws where a client's is none (`/:a(`).
   const methods = new Map<string, string[]>();
   app.addHook('onRoute', ({ method, url }) => {
@@ -42,7 +42,7 @@ export function addErrorHandlers(app: FastifyInstance, metrics: ServerMetrics): 
   });
 }
 
-export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply, metrics: ServerMetrics): FastifyReply {
+export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply, metrics: HttpMetrics): FastifyReply {
   const error = asWhisperError(thrown);
   if (ERROR_CODES[error.code].httpStatus === 500) request.log.error({ err: error.cause ?? error }, 'request failed');
   metrics.failed(error.code);

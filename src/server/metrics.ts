@@ -1,8 +1,9 @@
 // Prometheus metrics of the server: what it is asked, what it refuses, how far its finals lag. Labels take few, known values only.
 
-import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { ErrorCode } from '../core/errors.ts';
 import type { StreamEvent } from '../protocol/stream-messages.ts';
+import { createHttpMetrics, type HttpMetrics } from './http-metrics.ts';
 
 /** How a stream ended: as asked, by an error, or by its client. */
 export type StreamOutcome = 'end' | ErrorCode | 'client_closed' | 'client_vanished' | 'slow_reader';
@@ -10,26 +11,20 @@ export type StreamOutcome = 'end' | ErrorCode | 'client_closed' | 'client_vanish
 /** Where audio comes in. */
 export type AudioPath = 'stream' | 'rest';
 
-export interface ServerMetrics {
+export interface ServerMetrics extends HttpMetrics {
   streamOpened(): void;
   streamClosed(outcome: StreamOutcome): void;
   audioReceived(path: AudioPath, seconds: number): void;
   eventSent(event: StreamEvent): void;
   partialDropped(): void;
   refused(path: AudioPath, code: ErrorCode): void;
-  failed(code: ErrorCode): void;
-  /** @param route the route's pattern, never the URL */
-  requestDone(route: string, status: number, seconds: number): void;
 }
 
 const LAG_BUCKETS_SECONDS = [0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30];
-const REQUEST_BUCKETS_SECONDS = [0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1200];
 
 /** Registers the server's metrics and the process's, once per registry. */
 export function createMetrics(registry: Registry): ServerMetrics {
   const registers = [registry];
-  if (registry.getSingleMetric('process_cpu_seconds_total') === undefined) collectDefaultMetrics({ register: registry });
-
   const open = new Gauge({ name: 'whisper_stream_sessions', help: 'Open streams.', registers });
   const closed = new Counter({
     name: 'whisper_stream_sessions_total',
@@ -61,17 +56,9 @@ export function createMetrics(registry: Registry): ServerMetrics {
     labelNames: ['path', 'code'],
     registers,
   });
-  const errors = new Counter({ name: 'whisper_errors_total', help: 'Errors sent to clients, by code.', labelNames: ['code'], registers });
-  const requests = new Counter({ name: 'whisper_http_requests_total', help: 'HTTP requests.', labelNames: ['route', 'status'], registers });
-  const durations = new Histogram({
-    name: 'whisper_http_request_duration_seconds',
-    help: 'Time from a request to the end of its answer.',
-    labelNames: ['route'],
-    buckets: REQUEST_BUCKETS_SECONDS,
-    registers,
-  });
 
   return {
+    ...createHttpMetrics(registry),
     streamOpened: () => open.inc(),
     streamClosed(outcome) {
       open.dec();
@@ -86,10 +73,5 @@ export function createMetrics(registry: Registry): ServerMetrics {
     },
     partialDropped: () => dropped.inc(),
     refused: (path, code) => refused.inc({ path, code }),
-    failed: (code) => errors.inc({ code }),
-    requestDone(route, status, seconds) {
-      requests.inc({ route, status });
-      durations.observe({ route }, seconds);
-    },
   };
 }

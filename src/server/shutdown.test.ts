@@ -47,6 +47,37 @@ test('while draining, requests on open connections are refused and new ones do n
   assert.equal(text, 'w0 w1 w2');
 });
 
+test('with time to drain, open streams go on until they end, and nothing new is taken', async () => {
+  const server = await startTestServer();
+  const client = await openStream(server.streamUrl);
+  client.send(FLOAT_CONFIG);
+  client.send(spokenBytes(0, 1.8));
+  await client.waitFor('ready');
+  const closing = server.server.close({ drainMs: 60_000 });
+  await assert.rejects(openStream(server.streamUrl));
+  client.send(spokenBytes(1.8, 3));
+  client.send({ type: 'end' });
+  assert.equal((await client.closed).code, 1000);
+  await closing;
+  const text = client.messages.flatMap((message) => (message.type === 'transcript' ? [message.text] : [])).join(' ');
+  assert.equal(text, 'w0 w1 w2 w3 w4');
+});
+
+test('a stream that outlasts the time to drain gets its finals and going_away', async () => {
+  const server = await startTestServer();
+  const client = await openStream(server.streamUrl);
+  client.send(FLOAT_CONFIG);
+  client.send(spokenBytes(0, 1.8));
+  await client.waitFor('ready');
+  const closing = server.server.close({ drainMs: 50 });
+  client.send(spokenBytes(1.8, 3));
+  assert.equal((await client.closed).code, 1001);
+  await closing;
+  assert.equal(client.messages.at(-1)?.type, 'going_away');
+  const text = client.messages.flatMap((message) => (message.type === 'transcript' ? [message.text] : [])).join(' ');
+  assert.equal(text, 'w0 w1 w2 w3 w4');
+});
+
 test('a running file is finished first', async () => {
   let release = (): void => undefined;
   const gate = new Promise<void>((resolve) => {

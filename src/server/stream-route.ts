@@ -35,6 +35,8 @@ export interface StreamRouteOptions {
 }
 
 export interface StreamRoute {
+  /** Resolves when no stream is open; new ones are the caller's to keep away. */
+  ended(): Promise<void>;
   /** Every stream gets its finals, `going_away` and its close frame; resolves when all sockets are closed. */
   drain(): Promise<void>;
   /** What has not closed by now is cut off. */
@@ -141,13 +143,18 @@ export function addStreamRoute(server: Server, options: StreamRouteOptions): Str
   }, tickMs);
   ticking.unref();
 
+  const ended = (): Promise<void> =>
+    new Promise((resolve) => {
+      onEmpty = resolve;
+      if (connections.size === 0) resolve();
+    });
+
   return {
+    ended,
     async drain() {
-      const empty = new Promise<void>((resolve) => {
-        onEmpty = resolve;
-      });
+      const empty = ended();
       for (const connection of connections) void connection.goAway();
-      if (connections.size > 0) await empty;
+      await empty;
       clearInterval(ticking);
     },
     cutShort() {

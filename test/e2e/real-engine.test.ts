@@ -17,7 +17,11 @@ import { readWav } from '../wav.ts';
 const modelDir = await testModelDir('tiny.en');
 const graphsDir = join(process.env.WHISPER_CACHE || defaultCacheDir(), 'graphs');
 const transcriber = await createTranscriber({ modelDir, modelName: 'tiny.en', graphsDir });
-const server = await createServer({ engine: { transcriber, speechDetector: null }, registry: new Registry(), port: 0 });
+const server = await createServer({
+  engine: { transcriber, speechDetector: null },
+  registry: new Registry(),
+  address: { host: '127.0.0.1', port: 0 },
+});
 after(async () => {
   await server.close({ deadlineMs: 2000 });
   await transcriber.close();
