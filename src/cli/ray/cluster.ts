@@ -1,0 +1,125 @@
+// A Ray of our own on this machine: one head node in a session of its own, started and ended as a whole.
+//
+// Never `ray stop`: it looks for processes by name and would end every Ray on the machine.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { CommandError } from '../command-error.ts';
+import { identify, isAlive, type ProcessIdentity, sessionProcesses } from './process-identity.ts';
+import type { ServeApi } from './serve-api.ts';
+
+export interface HeadOptions {
+  /** Python of an environment that has Ray. */
+  readonly python: string;
+  /** As of `rayEnvironment`. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** For Ray's sockets and logs: an absolute path of at most some forty characters, since sockets below it must fit into 107. */
+  readonly folder: string;
+  readonly ports: HeadPorts;
+  /** Logical CPUs. */
+  readonly cpus: number;
+  /** Logical GPUs. @default those that Ray finds */
+  readonly gpus?: number;
+}
+
+export interface HeadPorts {
+  /** Of the node itself (GCS). */
+  readonly ray: number;
+  readonly dashboard: number;
+  readonly metrics: number;
+}
+
+export interface RayHead {
+  readonly identity: ProcessIdentity;
+  /** Resolves when it has ended, for whatever reason, with the last of what it wrote. */
+  readonly ended: Promise<string>;
+}
+
+const LOG_FILE = 'ray-start.log';
+const SHOWN_LOG_LINES = 20;
+const POLL_MS = 250;
+const READY_TIMEOUT_MS = 180_000;
+/** Measured: 2.4 s with two replicas. */
+const STOP_TIMEOUT_MS = 20_000;
+const LEFTOVER_TIMEOUT_MS = 5_000;
+
+/** Starts `ray start --head --block`. It outlives this process; `stopHead` ends it. */
+export function startHead(options: HeadOptions): RayHead {
+  const { cpus, environment, folder, gpus, ports, python } = options;
+  const log = openSync(join(folder, LOG_FILE), 'w');
+  const child = spawn(
+    python,
+    [
+      ...['-m', 'ray.scripts.scripts', 'start', '--head', '--block', '--disable-usage-stats', `--temp-dir=${folder}`],
+      ...[`--port=${ports.ray}`, '--dashboard-host=127.0.0.1', `--dashboard-port=${ports.dashboard}`],
+      ...[`--metrics-export-port=${ports.metrics}`, `--num-cpus=${cpus}`, ...(gpus === undefined ? [] : [`--num-gpus=${gpus}`])],
+    ],
+    // a session of its own: a terminal's Ctrl-C is for this process, which ends Ray in order
+    { env: environment, stdio: ['ignore', log, log], detached: true, cwd: folder },
+  );
+  closeSync(log);
+  const identity = child.pid === undefined ? null : identify(child.pid);
+  if (identity === null) throw new CommandError(`${python} could not be started.`);
+  child.unref();
+  return { identity, ended: logAtEnd(child, folder) };
+}
+
+/** Resolves when the dashboard answers. */
+export async function waitForHead(head: RayHead, api: ServeApi, signal: AbortSignal): Promise<void> {
+  let log: string | undefined;
+  void head.ended.then((text) => {
+    log = text;
+  });
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  while ((await api.rayVersion(signal)) === null) {
+    if (log !== undefined) throw new CommandError(`Ray ended while it started:\n${log}`);
+    if (performance.now() > deadline) throw new CommandError(`Ray's dashboard did not answer within ${READY_TIMEOUT_MS / 1000} s.`);
+    await delay(POLL_MS, undefined, { signal });
+  }
+}
+
+/** Ends a Ray that `startHead` began, and whatever may be left of it. A process that took over its number is left alone. */
+export async function stopHead(identity: ProcessIdentity): Promise<void> {
+  // the number of a session's leader is not given away while the session has members, so these are ours
+  const members = sessionProcesses(identity.pid);
+  const remaining = (): ProcessIdentity[] => members.filter(isAlive);
+  if (isAlive(identity)) process.kill(identity.pid, 'SIGTERM');
+  await until(() => !isAlive(identity), STOP_TIMEOUT_MS);
+  if (await until(() => remaining().length === 0, LEFTOVER_TIMEOUT_MS)) return;
+  for (const { pid } of [...remaining(), ...sessionProcesses(identity.pid)]) kill(pid);
+  await until(() => remaining().length === 0, LEFTOVER_TIMEOUT_MS);
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // it ended meanwhile
+  }
+}
+
+async function until(isDone: () => boolean, timeoutMs: number): Promise<boolean> {
+  const deadline = performance.now() + timeoutMs;
+  while (!isDone()) {
+    if (performance.now() > deadline) return false;
+    await delay(POLL_MS);
+  }
+  return true;
+}
+
+function logAtEnd(child: ChildProcess, folder: string): Promise<string> {
+  return new Promise((resolve) => {
+    child.once('exit', () => resolve(lastLines(join(folder, LOG_FILE))));
+  });
+}
+
+function lastLines(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trimEnd().split('\n').slice(-SHOWN_LOG_LINES).join('\n');
+  } catch {
+    // an orderly stop may have removed the folder by now
+    return '';
+  }
+}

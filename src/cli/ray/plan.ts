@@ -1,0 +1,113 @@
+// What `ray start` is going to do, decided before anything runs: configuration, addresses, ports, names.
+
+import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { CommandError } from '../command-error.ts';
+import type { HeadPorts } from './cluster.ts';
+import type { WantedPort } from './ports.ts';
+import { applicationEnvironment, LAUNCHER, rayEnvironment } from './ray-environment.ts';
+import { type Adaptation, adaptServeConfig, leastCpus, parseServeConfig, type ServeConfig, streamTimes } from './serve-config.ts';
+
+export interface PlanOptions extends Pick<Adaptation, 'asrReplicas' | 'gpusPerReplica' | 'serverReplicas'> {
+  /** A file for `serve deploy`. @default deploy/serve.yaml of this package */
+  readonly config?: string;
+  readonly model?: string;
+  readonly precision?: 'int8' | 'float32';
+  /** Engines of a WhisperASR replica; each counts as a logical CPU. */
+  readonly engines?: number;
+  readonly cache: string;
+  /** Address that the service listens on. */
+  readonly host: string;
+  /** @default the configuration's, or 8000 */
+  readonly port?: number;
+  readonly rayPort: number;
+  readonly dashboardPort: number;
+  readonly metricsPort: number;
+  /** Logical CPUs. @default the machine's, or what the least number of replicas asks for if that is more */
+  readonly cpus?: number;
+  /** Logical GPUs. @default those that Ray finds */
+  readonly gpus?: number;
+}
+
+export interface Plan {
+  readonly config: ServeConfig;
+  readonly applications: readonly string[];
+  readonly dashboardUrl: string;
+  readonly serviceUrl: string;
+  readonly metricsUrl: string;
+  /** Of a Ray of our own. */
+  readonly ports: HeadPorts;
+  readonly wantedPorts: readonly WantedPort[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly cpus: number;
+  readonly gpus?: number;
+}
+
+type Variables = Readonly<Record<string, string | undefined>>;
+
+const DEFAULT_CONFIG = fileURLToPath(new URL('../../../deploy/serve.yaml', import.meta.url));
+/** Serve's own. */
+const DEFAULT_SERVICE_PORT = 8000;
+const ANY_ADDRESS = ['0.0.0.0', '::'];
+
+export async function planRay(options: PlanOptions, inherited: Variables): Promise<Plan> {
+  const { cpus, dashboardPort, gpus, host, metricsPort, rayPort } = options;
+  const config = await readConfig(options, inherited);
+  const port = config.http_options?.port ?? DEFAULT_SERVICE_PORT;
+  const local = (port: number): string => `http://127.0.0.1:${port}`;
+  const shownHost = host.includes(':') ? `[${host}]` : host;
+  return {
+    config,
+    applications: config.applications.map(({ name }) => name),
+    dashboardUrl: local(dashboardPort),
+    serviceUrl: ANY_ADDRESS.includes(host) ? local(port) : `http://${shownHost}:${port}`,
+    metricsUrl: `${local(metricsPort)}/metrics`,
+    ports: { ray: rayPort, dashboard: dashboardPort, metrics: metricsPort },
+    wantedPorts: wantedPorts(options, port, inherited),
+    environment: rayEnvironment({ inherited, ...streamTimes(config) }),
+    cpus: cpus ?? Math.max(availableParallelism(), leastCpus(config)),
+    ...(gpus !== undefined && { gpus }),
+  };
+}
+
+async function readConfig(options: PlanOptions, inherited: Variables): Promise<ServeConfig> {
+  const { asrReplicas, config: path = DEFAULT_CONFIG, engines, gpusPerReplica, host, model, port, precision, serverReplicas } = options;
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new CommandError(`The configuration cannot be read: ${error.message}`, { cause: error });
+  });
+  return adaptServeConfig(parseServeConfig(text, path), {
+    host,
+    args: {
+      ...(model !== undefined && { model }),
+      ...(precision !== undefined && { precision }),
+      ...(engines !== undefined && { engines }),
+    },
+    machineArgs: { cache: options.cache, node: process.execPath, launcher: LAUNCHER },
+    // the time makes Serve take up an application anew that failed before, or whose code has changed since
+    environment: { ...applicationEnvironment(inherited), WHISPER_DEPLOYED_AT: new Date().toISOString() },
+    ...(port !== undefined && { port }),
+    ...(asrReplicas !== undefined && { asrReplicas }),
+    ...(serverReplicas !== undefined && { serverReplicas }),
+    ...(gpusPerReplica !== undefined && { gpusPerReplica }),
+    ...(engines !== undefined && { asrCpus: engines }),
+  });
+}
+
+/** Ports of a Ray of our own; those of HAProxy as ray/serve/_private/constants.py has them. */
+function wantedPorts(options: PlanOptions, servicePort: number, inherited: Variables): WantedPort[] {
+  const byVariable = (name: string, port: number, purpose: string): WantedPort => {
+    return { port: Number(inherited[name] || port), purpose, changedBy: name };
+  };
+  return [
+    { port: servicePort, host: options.host, purpose: 'the service', changedBy: '--port' },
+    { port: options.dashboardPort, host: '127.0.0.1', purpose: "Ray's dashboard", changedBy: '--dashboard-port' },
+    { port: options.rayPort, purpose: "Ray's head", changedBy: '--ray-port' },
+    { port: options.metricsPort, purpose: "Ray's metrics", changedBy: '--metrics-port' },
+    { port: 10_001, purpose: 'Ray Client' },
+    { port: 52_365, purpose: "Ray's dashboard agent" },
+    byVariable('RAY_SERVE_HAPROXY_METRICS_PORT', 9101, "HAProxy's metrics"),
+    byVariable('RAY_SERVE_HAPROXY_STATS_PORT', 8404, "HAProxy's statistics"),
+    byVariable('RAY_SERVE_FALLBACK_PROXY_HTTP_PORT', 8500, "Serve's fallback proxy"),
+  ];
+}

@@ -1,0 +1,149 @@
+// deploy/serve.yaml and its like: read, checked as far as it is used here, and adapted to a machine and a command line.
+//
+// Serve checks the rest (ray.serve.schema.ServeDeploySchema); test/serve-yaml.test.ts does so ahead of time.
+
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { CommandError } from '../command-error.ts';
+
+/** Names of the deployments in python/whisper_serve. */
+export const SERVER_DEPLOYMENT = 'TranscriptionServer';
+export const ASR_DEPLOYMENT = 'WhisperASR';
+
+const actorOptionsSchema = z.looseObject({ num_cpus: z.number().optional(), num_gpus: z.number().optional() });
+const autoscalingSchema = z.looseObject({ min_replicas: z.number().optional(), max_replicas: z.number().optional() });
+const deploymentSchema = z.looseObject({
+  name: z.string(),
+  num_replicas: z.union([z.number(), z.string()]).optional(),
+  autoscaling_config: autoscalingSchema.optional(),
+  ray_actor_options: actorOptionsSchema.optional(),
+});
+const applicationSchema = z.looseObject({
+  name: z.string(),
+  route_prefix: z.string().nullable().optional(),
+  args: z.record(z.string(), z.unknown()).optional(),
+  runtime_env: z.looseObject({ env_vars: z.record(z.string(), z.string()).optional() }).optional(),
+  deployments: z.array(deploymentSchema).optional(),
+});
+const configSchema = z.looseObject({
+  http_options: z.looseObject({ host: z.string().optional(), port: z.number().optional() }).optional(),
+  applications: z.array(applicationSchema).min(1),
+});
+
+export type ServeConfig = z.infer<typeof configSchema>;
+type Application = z.infer<typeof applicationSchema>;
+type Deployment = z.infer<typeof deploymentSchema>;
+
+export interface ReplicaRange {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** What of the file gives way; what is left out stays as it is there. */
+export interface Adaptation {
+  readonly host?: string;
+  readonly port?: number;
+  /** Arguments of the application builder that are asked for, for instance `{ model: 'small' }`; for one application only. @default {} */
+  readonly args?: Readonly<Record<string, unknown>>;
+  /** Arguments that this machine has an answer to; the file's own go before them. @default {} */
+  readonly machineArgs?: Readonly<Record<string, unknown>>;
+  readonly serverReplicas?: ReplicaRange;
+  readonly asrReplicas?: ReplicaRange;
+  /** Logical CPUs of a WhisperASR replica. */
+  readonly asrCpus?: number;
+  /** Share of a GPU, or number of GPUs, of a WhisperASR replica. */
+  readonly gpusPerReplica?: number;
+  /** For the applications' processes. @default {} */
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** @param source for messages, usually the file's path */
+export function parseServeConfig(text: string, source: string): ServeConfig {
+  let value: unknown;
+  try {
+    value = parse(text);
+  } catch (error) {
+    throw new CommandError(`${source} is not YAML: ${(error as Error).message}`);
+  }
+  const result = configSchema.safeParse(value);
+  if (result.success) return result.data;
+  throw new CommandError(`${source} is no configuration of Serve:\n${z.prettifyError(result.error)}`);
+}
+
+export function adaptServeConfig(config: ServeConfig, adaptation: Adaptation): ServeConfig {
+  const { args = {}, environment = {}, host, machineArgs = {}, port } = adaptation;
+  const names = config.applications.map(({ name }) => name);
+  const keys = Object.keys(args);
+  if (keys.length > 0 && names.length > 1) {
+    throw new CommandError(`The configuration has the applications ${names.join(', ')}: ${keys.join(', ')} must be said there.`);
+  }
+  return {
+    ...config,
+    http_options: { ...config.http_options, ...(host !== undefined && { host }), ...(port !== undefined && { port }) },
+    applications: config.applications.map((application) => ({
+      ...application,
+      args: { ...machineArgs, ...application.args, ...args },
+      runtime_env: { ...application.runtime_env, env_vars: { ...environment, ...application.runtime_env?.env_vars } },
+      deployments: adaptDeployments(application, adaptation),
+    })),
+  };
+}
+
+function adaptDeployments(application: Application, adaptation: Adaptation): Deployment[] {
+  const { asrCpus, asrReplicas, gpusPerReplica, serverReplicas } = adaptation;
+  return (application.deployments ?? []).map((deployment) => {
+    if (deployment.name === SERVER_DEPLOYMENT) return withReplicas(deployment, serverReplicas);
+    if (deployment.name !== ASR_DEPLOYMENT) return deployment;
+    return withReplicas(
+      {
+        ...deployment,
+        ray_actor_options: {
+          ...deployment.ray_actor_options,
+          ...(asrCpus !== undefined && { num_cpus: asrCpus }),
+          ...(gpusPerReplica !== undefined && { num_gpus: gpusPerReplica }),
+        },
+      },
+      asrReplicas,
+    );
+  });
+}
+
+function withReplicas(deployment: Deployment, range: ReplicaRange | undefined): Deployment {
+  if (range === undefined) return deployment;
+  const { num_replicas: _fixed, autoscaling_config, ...rest } = deployment;
+  const initial = autoscaling_config?.initial_replicas === undefined ? {} : { initial_replicas: range.min };
+  return { ...rest, autoscaling_config: { ...autoscaling_config, ...initial, min_replicas: range.min, max_replicas: range.max } };
+}
+
+/** Logical CPUs that the least number of replicas of all applications asks for. Serve's own default is one for a replica. */
+export function leastCpus(config: ServeConfig): number {
+  let cpus = 0;
+  for (const { deployments = [] } of config.applications) {
+    for (const { autoscaling_config, num_replicas, ray_actor_options } of deployments) {
+      const replicas = autoscaling_config?.min_replicas ?? (typeof num_replicas === 'number' ? num_replicas : 1);
+      cpus += replicas * (ray_actor_options?.num_cpus ?? 1);
+    }
+  }
+  return Math.ceil(cpus);
+}
+
+/** Longest times that the applications ask for, in seconds: Ray's processes have one setting for all of them. */
+export interface StreamTimes {
+  readonly drainSeconds: number;
+  readonly maxStreamSeconds: number;
+}
+
+const serverArgsSchema = z.looseObject({
+  server: z.looseObject({ drain_seconds: z.number().nullish(), max_stream_seconds: z.number().nullish() }).optional(),
+});
+
+/** Defaults as in python/whisper_serve/arguments.py and in `serve --help`. */
+const [DEFAULT_DRAIN_SECONDS, DEFAULT_MAX_STREAM_SECONDS] = [15, 43_200];
+
+export function streamTimes(config: ServeConfig): StreamTimes {
+  const servers = config.applications.map(({ args = {} }) => serverArgsSchema.safeParse(args).data?.server);
+  return {
+    drainSeconds: Math.max(...servers.map((server) => server?.drain_seconds ?? DEFAULT_DRAIN_SECONDS)),
+    maxStreamSeconds: Math.max(...servers.map((server) => server?.max_stream_seconds ?? DEFAULT_MAX_STREAM_SECONDS)),
+  };
+}

@@ -1,0 +1,45 @@
+// `ray stop`: ends what `ray start` began, and nothing else.
+
+import { rm } from 'node:fs/promises';
+import { CommandError } from '../command-error.ts';
+import type { ProgressDisplay } from '../progress.ts';
+import { stopHead } from './cluster.ts';
+import { ServeApi } from './serve-api.ts';
+import { type RayState, readState, removeState } from './state-file.ts';
+
+export async function stopRay(cache: string, progress: ProgressDisplay): Promise<void> {
+  const state = await readState(cache);
+  if (state === null) {
+    progress.message('Nothing to stop: no Ray was started from here.');
+    return;
+  }
+  progress.step(state.head === null ? 'Removing the service; streams that are open may go on for a while' : 'Stopping');
+  await endState(cache, state, { api: new ServeApi(state.dashboardUrl, process.env) });
+  progress.message(state.head === null ? 'The service is removed; Ray itself is not ours, and runs on.' : 'Stopped.');
+}
+
+export interface EndOptions {
+  readonly api: ServeApi;
+  /** Leave Ray's folder where it is. @default false */
+  readonly keepLogs?: boolean;
+}
+
+/** Ends our Ray, or takes our applications from somebody else's; then forgets about it. */
+export async function endState(cache: string, state: RayState, { api, keepLogs = false }: EndOptions): Promise<void> {
+  if (state.head === null) await removeApplications(state, api);
+  else await stopHead(state.head);
+  if (state.folder !== null && !keepLogs) await rm(state.folder, { recursive: true, force: true });
+  await removeState(cache);
+}
+
+async function removeApplications({ applications, dashboardUrl }: RayState, api: ServeApi): Promise<void> {
+  if ((await api.rayVersion()) === null) return;
+  const present = Object.keys((await api.details()).applications);
+  if (!present.some((name) => applications.includes(name))) return;
+  const others = present.filter((name) => !applications.includes(name));
+  // Serve's REST interface only knows all applications or none
+  if (others.length > 0) {
+    throw new CommandError(`Serve at ${dashboardUrl} has other applications, too: ${others.join(', ')}. Nothing was removed.`);
+  }
+  await api.shutdown();
+}
