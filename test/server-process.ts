@@ -11,6 +11,10 @@ const CLOCK_TICKS_PER_SECOND = 100;
 const PAGE_BYTES = 4096;
 const POLL_MS = 25;
 
+const SERVE = ['serve', '--host', '127.0.0.1', '--port', '0'];
+/** The service on a Ray of its own. Of such there can be one on a machine: its ports are fixed. */
+export const ON_RAY = { command: ['ray', 'start'], address: /page +(http:\/\/[^\s/]+)/ } as const;
+
 const ENTRIES = {
   compiled: ['dist/cli/launch.cjs'],
   sources: ['--import', 'tsx', 'src/cli/main.ts'],
@@ -20,8 +24,12 @@ const ENTRIES = {
 export interface ServerProcessOptions {
   /** `compiled` runs dist/, `sources` runs src/ through tsx, `start` builds and runs dist/ as `npm start` does. @default 'sources' */
   readonly entry?: keyof typeof ENTRIES;
-  /** Arguments after `serve --host 127.0.0.1 --port 0`. @default [] */
+  /** @default serve on a free port of this machine */
+  readonly command?: readonly string[];
+  /** Arguments after the command. @default [] */
   readonly args?: readonly string[];
+  /** Finds the address in what the command writes. @default the first URL */
+  readonly address?: RegExp;
   /** Added to this process's environment. @default {} */
   readonly environment?: Readonly<Record<string, string>>;
   /** A first start may download and build a model. @default 600000 */
@@ -67,11 +75,11 @@ export class ServerProcess {
   #output = '';
   #url: string | null = null;
 
-  private constructor(child: ChildProcess) {
+  private constructor(child: ChildProcess, address: RegExp) {
     this.#child = child;
     const read = (chunk: Buffer): void => {
       this.#output = (this.#output + chunk.toString()).slice(-20_000);
-      this.#url ??= /https?:\/\/[^\s"'/]+:\d+/.exec(this.#output)?.[0] ?? null;
+      this.#url ??= address.exec(this.#output)?.[1] ?? null;
     };
     child.stdout?.on('data', read);
     child.stderr?.on('data', read);
@@ -80,13 +88,13 @@ export class ServerProcess {
   /** Resolves when GET /ready answers 200; rejects with the output's end when the process dies or takes too long. */
   static async start(options: ServerProcessOptions = {}): Promise<ServerProcess> {
     const entry = options.entry ?? 'sources';
-    const child = spawn(process.execPath, [...ENTRIES[entry], 'serve', '--host', '127.0.0.1', '--port', '0', ...(options.args ?? [])], {
+    const child = spawn(process.execPath, [...ENTRIES[entry], ...(options.command ?? SERVE), ...(options.args ?? [])], {
       cwd: projectRoot,
       // tsx loads ES modules before anything of the project runs: the launcher would come too late.
       env: { ...process.env, ...(entry === 'sources' && { UV_THREADPOOL_SIZE: '64' }), ...options.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    const server = new ServerProcess(child);
+    const server = new ServerProcess(child, options.address ?? /(https?:\/\/[^\s"'/]+:\d+)/);
     const deadline = Date.now() + (options.readyTimeoutMs ?? 600_000);
     while (Date.now() < deadline) {
       if (!server.alive) throw new Error(`the server ended before it was ready:\n${server.output}`);

@@ -2,7 +2,7 @@
 
 import type { ServerMessage } from '../../src/protocol/stream-messages.ts';
 import { type EndedWord, spreadWords } from './latency.ts';
-import type { SystemName } from './options.ts';
+import { isService, type SystemName } from './options.ts';
 
 export interface DialectOptions {
   readonly chunkSeconds: number;
@@ -160,6 +160,6 @@ function whisperLive(): Dialect {
 }
 
 export function createDialect(system: SystemName, options: DialectOptions): Dialect {
-  if (system === 'ours') return ours(options);
+  if (isService(system)) return ours(options);
   return system === 'naive' ? naive() : whisperLive();
 }

@@ -3,7 +3,7 @@
 import type { PythonWorker } from '../python.ts';
 import { isFarOut, isHeld, isInTime, type StepFigures } from './hold.ts';
 import type { LoadGenerator } from './load.ts';
-import type { CapacityOptions, SystemName } from './options.ts';
+import { type CapacityOptions, isService, type SystemName } from './options.ts';
 import { type PcmClip, planStream, type StreamPlan } from './plan.ts';
 import { jobOf, runStep, type StepResult, warmUp } from './step.ts';
 import { type RunningSystem, type SystemParts, startSystem } from './systems.ts';
@@ -35,7 +35,7 @@ export const figuresOf = (step: StepResult, referenceWerPercent: number | null):
 
 const MAX_TRIES = 5;
 /** Where an answer depends on when audio comes, only its own pace is comparable. */
-const REFERENCE_PACE: Readonly<Record<SystemName, number>> = { ours: Infinity, naive: Infinity, whisperlive: 1 };
+const REFERENCE_PACE: Readonly<Record<SystemName, number>> = { ours: Infinity, ray: Infinity, naive: Infinity, whisperlive: 1 };
 
 /** Starts the system, warms it up, does the work and stops it, whatever happens. */
 export async function withSystem<Result>(
@@ -96,7 +96,7 @@ export interface Climb {
 export async function climb(names: readonly SystemName[], parts: LadderParts, onStep: (step: StepResult) => void): Promise<Climb> {
   const { options, clips, progress } = parts;
   const results = new Map<SystemName, StepResult[]>(names.map((name) => [name, []]));
-  const countsOf = (name: SystemName): readonly number[] => (name === 'ours' ? options.streams : options.peerStreams);
+  const countsOf = (name: SystemName): readonly number[] => (isService(name) ? options.streams : options.peerStreams);
   const given = new Set<SystemName>();
   const leftOut: Record<string, string> = {};
   for (let round = 0; round < Math.max(...names.map((name) => countsOf(name).length)); round++) {
@@ -105,7 +105,7 @@ export async function climb(names: readonly SystemName[], parts: LadderParts, on
       if (count === undefined || given.has(name)) continue;
       const plans = Array.from({ length: count }, (_, index) => planStream(clips, index, options.seconds));
       const step = await withSystem(name, parts, (system) => runStep({ ...parts, system, plans })).catch((error: Error) => {
-        if (name === 'ours') throw error;
+        if (isService(name)) throw error;
         // A peer that does not work here costs its rows, not the run
         leftOut[name] = error.message.trim().split('\n').at(-1) ?? '';
         progress(`${name} is left out: ${error.message}`);
@@ -119,7 +119,7 @@ export async function climb(names: readonly SystemName[], parts: LadderParts, on
       onStep(step);
       const figures = figuresOf(step, null);
       // Of a peer only the number that it holds is asked for
-      if (isFarOut(figures) || (name !== 'ours' && !isInTime(figures, options.chunkSeconds))) given.add(name);
+      if (isFarOut(figures) || (!isService(name) && !isInTime(figures, options.chunkSeconds))) given.add(name);
     }
   }
   const held: HeldStep[] = [];

@@ -7,7 +7,7 @@ import { speechClips } from './clips.ts';
 import { largestHeld, latencyBoundSeconds } from './hold.ts';
 import { climb, type HeldStep, type LadderParts } from './ladder.ts';
 import { LoadGenerator } from './load.ts';
-import { type CapacityOptions, parseCapacityOptions, type SystemName } from './options.ts';
+import { type CapacityOptions, isService, parseCapacityOptions, type SystemName } from './options.ts';
 import { formatOverload, runOverload } from './overload.ts';
 import { plotSoak, plotSteps } from './plot.ts';
 import { formatSoak, runSoak } from './soak.ts';
@@ -51,7 +51,7 @@ async function steps(parts: LadderParts, notInstalled: Readonly<Record<string, s
   const othersMost = Math.max(0, ...results.map(({ othersCpuPerSecond }) => othersCpuPerSecond));
   if (othersMost > QUIET_CPU_PER_SECOND)
     lines.push(`the machine was not quiet: others used up to ${othersMost.toFixed(2)} cores; repeat the run`);
-  const peers = Object.entries(held).filter(([name]) => name !== 'ours');
+  const peers = Object.entries(held).filter(([name]) => !isService(name));
   const best = Math.max(...peers.map(([, count]) => count));
   if (held.ours !== undefined && best > 0) lines.push(`ours over the best peer: ${(held.ours / best).toFixed(1)}`);
   return {
@@ -88,7 +88,7 @@ async function peersOf(options: CapacityOptions, python: string): Promise<{ syst
       return null;
     });
   }
-  const needsModel = options.mode === 'steps' && options.systems.some((name: SystemName) => name !== 'ours');
+  const needsModel = options.mode === 'steps' && options.systems.some((name: SystemName) => !isService(name));
   const modelFolder = needsModel ? await referenceModelFolder(options) : '';
   return { systems: { options, python, whisperLivePython: whisperLive, modelFolder }, leftOut };
 }

@@ -2,8 +2,12 @@
 
 import { parseArgs } from 'node:util';
 
-export const SYSTEM_NAMES = ['ours', 'naive', 'whisperlive'] as const;
+export const SYSTEM_NAMES = ['ours', 'ray', 'naive', 'whisperlive'] as const;
 export type SystemName = (typeof SYSTEM_NAMES)[number];
+const DEFAULT_SYSTEMS: readonly SystemName[] = ['ours', 'naive', 'whisperlive'];
+
+/** The service in one process, or the same on a local Ray: one protocol, and text that does not depend on its pace. */
+export const isService = (name: string): boolean => name === 'ours' || name === 'ray';
 
 export interface CapacityOptions {
   /** Folders with a manifest.jsonl. */
@@ -44,7 +48,7 @@ memory and refusals at each number, for the service and its peers, each system a
 Needs Linux, python3 and PyPI (WhisperLive installs into .cache; where that fails it is left out).
 
   --corpus FOLDER       folder with manifest.jsonl; may be given several times (default ../shared/corpus)
-  --systems A,B         of ${SYSTEM_NAMES.join(', ')} (default all)
+  --systems A,B         of ${SYSTEM_NAMES.join(', ')} (default all but ray, which is the service on a local Ray)
   --streams A,B,C       numbers of streams of the service (default 1,2,4,8,16,24,32)
   --streams-peer A,B    numbers of streams of the peers (default 1,2,3,4,6,8,12,16); a peer is tried no
                         further when a step was late
@@ -117,7 +121,7 @@ export function parseCapacityOptions(args: readonly string[]): { options: Capaci
   return {
     options: {
       corpora: values.corpus ?? ['../shared/corpus'],
-      systems: values.systems?.split(',').map((name) => oneOf('systems', name, SYSTEM_NAMES)) ?? SYSTEM_NAMES,
+      systems: values.systems?.split(',').map((name) => oneOf('systems', name, SYSTEM_NAMES)) ?? DEFAULT_SYSTEMS,
       streams,
       peerStreams: countsOf('streams-peer', values['streams-peer'], [1, 2, 3, 4, 6, 8, 12, 16]),
       seconds: numberOf('seconds', values.seconds, 90, isPositive),

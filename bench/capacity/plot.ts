@@ -7,6 +7,7 @@ import type { SystemName } from './options.ts';
 
 export const SYSTEM_TITLES: Readonly<Record<SystemName, string>> = {
   ours: 'this service',
+  ray: 'this service on Ray',
   naive: 'naive recipe on faster-whisper',
   whisperlive: 'WhisperLive',
 };
@@ -23,8 +24,8 @@ const WIDTH = 620;
 const HEIGHT = 360;
 const BOUND_COLOR = '#b00020';
 /** Distinguishable for the colour-blind (Okabe and Ito). */
-const COLORS = ['#0072b2', '#e69f00', '#009e73'] as const;
-const SYSTEM_COLORS: Readonly<Record<SystemName, string>> = { ours: COLORS[0], naive: COLORS[1], whisperlive: COLORS[2] };
+const COLORS = ['#0072b2', '#e69f00', '#009e73', '#cc79a7'] as const;
+const SYSTEM_COLORS: Readonly<Record<SystemName, string>> = { ours: COLORS[0], ray: COLORS[3], naive: COLORS[1], whisperlive: COLORS[2] };
 const DASHES = [
   [1, 0],
   [7, 4],

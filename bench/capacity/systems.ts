@@ -8,7 +8,7 @@ import { connect, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { type ProcessUsage, processUsage, ServerProcess } from '../../test/server-process.ts';
+import { ON_RAY, type ProcessUsage, processUsage, ServerProcess } from '../../test/server-process.ts';
 import type { CapacityOptions, SystemName } from './options.ts';
 
 const execute = promisify(execFile);
@@ -113,9 +113,9 @@ async function startPython(name: SystemName, python: string, args: readonly stri
 export async function startSystem(name: SystemName, parts: SystemParts): Promise<RunningSystem> {
   const { options, modelFolder } = parts;
   const { threads, chunkSeconds, overlapSeconds } = options;
-  if (name === 'ours') {
+  if (name === 'ours' || name === 'ray') {
     const args = ['--engines', String(threads), '--model', options.model, ...options.serverArgs];
-    const server = await ServerProcess.start({ entry: 'compiled', args });
+    const server = await ServerProcess.start({ entry: 'compiled', args, ...(name === 'ray' && ON_RAY) });
     return {
       name,
       url: server.url.replace('http', 'ws'),
