@@ -1,0 +1,115 @@
+"""What tests of several parts share: a fake child, a server around an ASGI application, and waiting for what comes soon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvicorn
+
+from whisper_serve.asgi_bridge import AsgiBridge
+from whisper_serve.forwarding import AsgiApp, Receive, Scope, Send
+from whisper_serve.node_child import NodeChild
+from whisper_serve.run_folder import RunFolder
+
+FAKE_CHILD = str(Path(__file__).with_name("fake_child.mjs"))
+_SOON_SECONDS = 5
+
+
+async def eventually(condition: Callable[[], Any]) -> None:
+    """Returns when the condition holds, or what it returns does; it may be a coroutine function."""
+    deadline = time.monotonic() + _SOON_SECONDS
+    while True:
+        result = condition()
+        if await result if asyncio.iscoroutine(result) else result:
+            return
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def fake_child(
+    folder: Path,
+    command: str = "serve",
+    on_death: Callable[[int], None] = lambda code: None,
+    ready_seconds: float = 10,
+    **variables: str,
+) -> AsyncIterator[NodeChild]:
+    """A child that is ready, and stopped at the end."""
+    run_folder = RunFolder(str(folder))
+    path = run_folder.socket_path("c.sock")
+    arguments = ["node", FAKE_CHILD, command, f"--socket={path}", "--until-stdin-ends"]
+    child = NodeChild("fake", arguments, {**os.environ, **variables}, path, on_death)
+    try:
+        await child.start(ready_seconds)
+        yield child
+    finally:
+        await child.stop(1)
+        run_folder.remove()
+
+
+async def events(child: NodeChild) -> dict[str, Any]:
+    """What the fake child saw: `events` in order, bytes `received` and `sent`."""
+    async with child.session.get("http://child/events") as response:
+        seen: dict[str, Any] = await response.json()
+        return seen
+
+
+@dataclass(frozen=True)
+class BridgedChild:
+    """A child behind a bridge behind uvicorn, and a client of it."""
+
+    child: NodeChild
+    client: aiohttp.ClientSession
+    port: int
+    errors: list[BaseException]
+    """What the bridge raised; a test that does not expect it leaves it to `bridged_child` to find nothing here."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def has_seen(self, event: str) -> bool:
+        return event in (await events(self.child))["events"]
+
+
+@contextlib.asynccontextmanager
+async def bridged_child(folder: Path) -> AsyncIterator[BridgedChild]:
+    errors: list[BaseException] = []
+    async with fake_child(folder) as child:
+        bridge = AsgiBridge(child.session)
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await bridge(scope, receive, send)
+            except Exception as error:
+                errors.append(error)
+                raise
+
+        async with served(application) as port, aiohttp.ClientSession(auto_decompress=False) as client:
+            yield BridgedChild(child, client, port, errors)
+    assert errors == []
+
+
+@contextlib.asynccontextmanager
+async def served(application: AsgiApp) -> AsyncIterator[int]:
+    """uvicorn as Serve runs it, on a free port."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(application, lifespan="on", access_log=False, log_level="critical")
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    await eventually(lambda: server.started)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.force_exit = server.should_exit = True
+        await task

@@ -1,0 +1,1 @@
+"""Ray Serve deployments around Node.js processes that transcribe: they supervise, pass bytes on, translate errors."""
