@@ -2,9 +2,9 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { descendants, statFields } from './processes.ts';
 
 const projectRoot = fileURLToPath(new URL('..', import.meta.url));
 const CLOCK_TICKS_PER_SECOND = 100;
@@ -42,30 +42,16 @@ export interface ProcessUsage {
   readonly residentBytes: number;
 }
 
-/** One line of /proc/PID/stat; fields after the command, which may hold spaces. */
-function statFields(pid: number): readonly string[] {
-  const line = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  return line.slice(line.lastIndexOf(')') + 2).split(' ');
-}
-
 export function processUsage(root: number): ProcessUsage {
-  const fields = new Map<number, readonly string[]>();
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      fields.set(Number(entry), statFields(Number(entry)));
-    } catch {
-      // It ended while the folder was read.
-    }
-  }
-  const belongs = (pid: number): boolean => pid === root || (fields.has(pid) && belongs(Number(fields.get(pid)?.[1])));
   let ticks = 0;
   let pages = 0;
-  for (const [pid, values] of fields) {
-    if (!belongs(pid)) continue;
+  for (const pid of [root, ...descendants(root)]) {
+    const fields = statFields(pid);
+    // It ended while the others were read.
+    if (fields === null) continue;
     // utime, stime, and those of children that ended; then the resident set
-    ticks += Number(values[11]) + Number(values[12]) + Number(values[13]) + Number(values[14]);
-    pages += Number(values[21]);
+    ticks += Number(fields[11]) + Number(fields[12]) + Number(fields[13]) + Number(fields[14]);
+    pages += Number(fields[21]);
   }
   return { cpuSeconds: ticks / CLOCK_TICKS_PER_SECOND, residentBytes: pages * PAGE_BYTES };
 }
