@@ -15,7 +15,7 @@ export interface HeadOptions {
   readonly python: string;
   /** As of `rayEnvironment`. */
   readonly environment: Readonly<Record<string, string>>;
-  /** For Ray's sockets and logs: an absolute path of at most some forty characters, since sockets below it must fit into 107. */
+  /** For Ray's sockets and logs: an absolute and short path: those of sockets below it may have 107 bytes (HAProxy: 97). */
   readonly folder: string;
   readonly ports: HeadPorts;
   /** Logical CPUs. */
@@ -57,13 +57,27 @@ export function startHead(options: HeadOptions): RayHead {
       ...[`--metrics-export-port=${ports.metrics}`, `--num-cpus=${cpus}`, ...(gpus === undefined ? [] : [`--num-gpus=${gpus}`])],
     ],
     // a session of its own: a terminal's Ctrl-C is for this process, which ends Ray in order
-    { env: environment, stdio: ['ignore', log, log], detached: true, cwd: folder },
+    { env: { ...environment, ...localEnvironment(folder) }, stdio: ['ignore', log, log], detached: true, cwd: folder },
   );
   closeSync(log);
   const identity = child.pid === undefined ? null : identify(child.pid);
   if (identity === null) throw new CommandError(`${python} could not be started.`);
-  child.unref();
   return { identity, ended: logAtEnd(child, folder) };
+}
+
+/** What holds for a Ray of one node only, and for this one. */
+function localEnvironment(folder: string): Record<string, string> {
+  const haproxy = (name: string): string => join(folder, 'haproxy', name);
+  return {
+    // a node that goes down waits for its replicas to move elsewhere, 30 s by default; there is no elsewhere
+    RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S: '0',
+    // by default in a folder that every Ray of the machine shares: whoever reaches that socket commands HAProxy
+    RAY_SERVE_HAPROXY_CONFIG_FILE_LOC: haproxy('haproxy.cfg'),
+    RAY_SERVE_HAPROXY_SOCKET_PATH: haproxy('admin.sock'),
+    RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH: haproxy('metrics.sock'),
+    RAY_SERVE_HAPROXY_SERVER_STATE_BASE: join(folder, 'haproxy'),
+    RAY_SERVE_HAPROXY_SERVER_STATE_FILE: haproxy('server-state'),
+  };
 }
 
 /** Resolves when the dashboard answers. */

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { request } from 'undici';
 import { CommandError } from '../command-error.ts';
 import type { ServeConfig } from './serve-config.ts';
 
@@ -39,7 +40,7 @@ const SHUTDOWN_TIMEOUT_MS = 30 * 60_000;
 const POLL_MS = 500;
 
 /** Somebody's answer that is not what was asked for. */
-class HttpError extends Error {}
+class HttpError extends CommandError {}
 
 export class ServeApi {
   readonly #url: string;
@@ -83,14 +84,17 @@ export class ServeApi {
 
   async #request(method: string, path: string, body?: string, signal?: AbortSignal, timeoutMs = REQUEST_TIMEOUT_MS): Promise<string> {
     const timeout = AbortSignal.timeout(timeoutMs);
-    const response = await fetch(`${this.#url}${path}`, {
+    // not fetch: it sends headers of a browser's, and from browsers the dashboard takes no changes
+    const response = await request(`${this.#url}${path}`, {
       method,
       headers: { ...this.#headers, ...(body !== undefined && { 'content-type': 'application/json' }) },
       signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-      ...(body !== undefined && { body }),
+      headersTimeout: timeoutMs,
+      body: body ?? null,
     });
-    const text = await response.text();
-    if (!response.ok) throw new HttpError(`${method} ${path} answered ${response.status}: ${text.trim().slice(0, 2000)}`);
+    const text = await response.body.text();
+    const { statusCode } = response;
+    if (statusCode !== 200) throw new HttpError(`${method} ${path} answered ${statusCode}: ${text.trim().slice(0, 2000)}`);
     return text;
   }
 }

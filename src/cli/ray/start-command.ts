@@ -24,6 +24,8 @@ export interface StartOptions extends PlanOptions {
 
 const HAPROXY_TIMEOUT_MS = 60_000;
 const POLL_MS = 500;
+/** HAProxy's socket is at TMPDIR/wray-XXXXXX/haproxy/NODE/admin.sock, 56 characters of it the node's. */
+const MAX_TMPDIR_LENGTH = 10;
 
 export async function startRay(options: StartOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
   await refuseSecond(options.cache);
@@ -39,15 +41,16 @@ export async function startRay(options: StartOptions, progress: ProgressDisplay,
     progress.message(describe(plan, running.state));
     stays = options.detach;
     if (options.detach) return;
-    const log = await Promise.race([aborted(signal), running.head?.ended ?? new Promise<never>(() => undefined)]);
+    const log = await Promise.race([aborted(signal), running.head?.ended ?? forever()]);
     if (log !== undefined) throw new CommandError(`Ray ended:\n${log}`);
   } catch (error) {
     if (!signal.aborted && running.state.folder !== null) progress.message(`Logs are kept in ${join(running.state.folder, LOGS)}`);
     throw error;
   } finally {
-    progress.step('Stopping');
-    if (!stays) await endState(options.cache, running.state, { api, keepLogs: !signal.aborted });
-    progress.stop();
+    if (!stays) {
+      progress.step('Stopping');
+      await endState(options.cache, running.state, { api, keepLogs: !signal.aborted });
+    }
   }
 }
 
@@ -87,7 +90,7 @@ async function startOwn(options: StartOptions, plan: Plan, progress: ProgressDis
   });
   signal.throwIfAborted();
   progress.step('Starting Ray');
-  const folder = await mkdtemp(join(tmpdir(), 'wray-'));
+  const folder = await mkdtemp(join(tmpdir().length > MAX_TMPDIR_LENGTH ? '/tmp' : tmpdir(), 'wray-'));
   await chmod(folder, 0o700);
   const head = startHead({ python, environment, folder, ports, cpus, ...(gpus !== undefined && { gpus }) });
   const state: RayState = { ...stateOf(plan), dashboardUrl, head: head.identity, folder };
@@ -138,6 +141,11 @@ const describe = ({ dashboardUrl, metricsUrl, serviceUrl, applications }: Plan, 
     ...(folder === null ? [] : [`  logs        ${join(folder, LOGS)}`]),
     ...(head === null ? [] : [`  process     ${head.pid}`]),
   ].join('\n');
+
+/** A promise alone does not keep a process from ending. */
+function forever(): Promise<never> {
+  return new Promise(() => setInterval(() => undefined, 60_000));
+}
 
 function aborted(signal: AbortSignal): Promise<undefined> {
   return new Promise((resolve) => {
