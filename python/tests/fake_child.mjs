@@ -142,7 +142,7 @@ server.on('upgrade', (request, socket, head) => {
     client.on('close', (code, reason) => events.push(`socket closed ${code} ${reason}`));
     client.on('error', () => undefined);
     if (mode === 'hello') client.send(JSON.stringify({ url: request.url, headers: request.headers, protocol: client.protocol }));
-    if (mode === 'flood') flood(client);
+    if (mode === 'flood') void flood(client);
     if (mode === 'pause') client.pause();
     client.on('message', (message, isBinary) => {
       received += message.length;

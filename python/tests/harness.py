@@ -1,4 +1,4 @@
-"""What tests of several parts share: a fake child, a server around an ASGI application, and waiting for what comes soon."""
+"""What tests of several parts share: a fake child, a server around an application, waiting for what comes soon."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from harness import bridged_child, eventually, events
+from harness import bridged_child, events, eventually
 from yarl import URL
 
 MEBIBYTE = 1024 * 1024
@@ -128,7 +128,8 @@ async def test_a_client_that_leaves_takes_its_request_from_the_child(tmp_path: P
             request.cancel()
 
             async def is_closed(seen: int = before) -> bool:
-                return (await events(bridged.child))["events"].count("silent closed") == seen + 1
+                closed: int = (await events(bridged.child))["events"].count("silent closed")
+                return closed == seen + 1
 
             await eventually(is_closed)
 

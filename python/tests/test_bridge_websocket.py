@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from harness import BridgedChild, bridged_child, eventually, events
+from harness import BridgedChild, bridged_child, events, eventually
 from yarl import URL
 
 MEBIBYTE = 1024 * 1024
@@ -131,10 +131,15 @@ async def test_a_child_that_reads_slowly_holds_its_client_back(tmp_path: Path) -
     async with bridged_child(tmp_path) as bridged:
         async with bridged.client.ws_connect(bridged.url + "/ws?mode=pause") as socket:
             given = 0
-            with pytest.raises(asyncio.TimeoutError):
-                while given < 64 * MEBIBYTE:
-                    await asyncio.wait_for(socket.send_bytes(bytes(MEBIBYTE)), 0.3)
+
+            async def send_all() -> None:
+                nonlocal given
+                for _ in range(64):
+                    await socket.send_bytes(bytes(MEBIBYTE))
                     given += MEBIBYTE
+
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(send_all(), 0.5)
             assert given < 16 * MEBIBYTE
             socket._response.close()
         await eventually(lambda: bridged.has_seen("socket open"))

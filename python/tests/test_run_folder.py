@@ -66,5 +66,5 @@ def test_a_path_that_no_socket_can_have_is_named(tmp_path: Path) -> None:
     parent = tmp_path / ("x" * 100)
     parent.mkdir()
     folder = RunFolder(str(parent))
-    with pytest.raises(ValueError, match="at most 103 are possible: /.*set TMPDIR"):
+    with pytest.raises(ValueError, match=r"at most 103 are possible: /.*set TMPDIR"):
         folder.socket_path("http.sock")

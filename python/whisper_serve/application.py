@@ -7,6 +7,19 @@ from ray.serve import Application
 from .arguments import ServiceArguments
 from .deployments import TranscriptionServer, WhisperASR
 
+
+class _ServedASR(WhisperASR):
+    async def __del__(self) -> None:
+        """Awaited by Serve when the last request of a replica that is to go has ended."""
+        await self.close()
+
+
+class _ServedServer(TranscriptionServer):
+    async def __del__(self) -> None:
+        """As above."""
+        await self.close()
+
+
 _asr = serve.deployment(
     name="WhisperASR",
     # A safety limit: beyond it Serve's router tries over and over. Batching, queueing and refusal are the child's.
@@ -16,7 +29,7 @@ _asr = serve.deployment(
     graceful_shutdown_timeout_s=60,
     graceful_shutdown_wait_loop_s=1,
     ray_actor_options={"num_cpus": 1},
-)(WhisperASR)
+)(_ServedASR)
 
 _server = serve.deployment(
     name="TranscriptionServer",
@@ -28,7 +41,7 @@ _server = serve.deployment(
     graceful_shutdown_wait_loop_s=1,
     ray_actor_options={"num_cpus": 1},
     # Without an application: the class makes it, in the replica.
-)(serve.ingress()(TranscriptionServer))
+)(serve.ingress()(_ServedServer))
 
 
 def build(arguments: ServiceArguments) -> Application:

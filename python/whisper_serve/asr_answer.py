@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import NamedTuple
 
 import aiohttp
@@ -25,8 +26,10 @@ async def ask_child(
     """Cancelled, it closes the connection, which cancels the work. Where the child cannot be reached the answer is
     `unavailable`."""
     headers = {} if content_type is None else {"content-type": content_type}
+    # a file is sent in pieces; bytes as large as a window would be written at once
+    data = None if body is None else BytesIO(body)
     try:
-        async with session.request(method, f"http://child{path}", data=body, headers=headers) as response:
+        async with session.request(method, f"http://child{path}", data=data, headers=headers) as response:
             passed = {name: response.headers[name] for name in _PASSED_HEADERS if name in response.headers}
             return AsrAnswer(response.status, passed, await response.read())
     except (aiohttp.ClientError, OSError):

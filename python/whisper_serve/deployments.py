@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Coroutine
@@ -90,9 +89,8 @@ class WhisperASR:
     async def check_health(self) -> None:
         await self._child.check_ready(_HEALTH_SECONDS)
 
-    async def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):
-            await self._replica.close()
+    async def close(self) -> None:
+        await self._replica.close()
 
 
 class TranscriptionServer:
@@ -110,7 +108,7 @@ class TranscriptionServer:
             command = server_command(arguments, socket_path, asr_path)
             self._child = await self._replica.start_child(command, socket_path, arguments.start_seconds)
         except BaseException:
-            await self._close()
+            await self.close()
             raise
         self._bridge = AsgiBridge(self._child.session)
         self._drain_watch = DrainWatch(_controller_answers, self._child.drain)
@@ -128,13 +126,9 @@ class TranscriptionServer:
         self._drain_watch.heard()
         await self._child.check_ready(_HEALTH_SECONDS)
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         await self._replica.close()
         await self._gateway.close()
-
-    async def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):
-            await self._close()
 
 
 def _assigned(resource: str) -> list[str]:

@@ -14,7 +14,7 @@ from .child_client import open_session
 
 logger = logging.getLogger("ray.serve")
 
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.02
 
 
 class NodeChild:
