@@ -7,7 +7,16 @@ import { CommandError } from '../command-error.ts';
 import type { HeadPorts } from './cluster.ts';
 import type { WantedPort } from './ports.ts';
 import { applicationEnvironment, LAUNCHER, rayEnvironment } from './ray-environment.ts';
-import { type Adaptation, adaptServeConfig, leastCpus, parseServeConfig, type ServeConfig, streamTimes } from './serve-config.ts';
+import {
+  type Adaptation,
+  adaptServeConfig,
+  fitReplicas,
+  leastCpus,
+  parseServeConfig,
+  type ReplicaRange,
+  type ServeConfig,
+  streamTimes,
+} from './serve-config.ts';
 
 export interface PlanOptions extends Pick<Adaptation, 'asrReplicas' | 'gpusPerReplica' | 'serverReplicas'> {
   /** A file for `serve deploy`. @default deploy/serve.yaml of this package */
@@ -31,7 +40,10 @@ export interface PlanOptions extends Pick<Adaptation, 'asrReplicas' | 'gpusPerRe
 }
 
 export interface Plan {
+  /** As asked for. */
   readonly config: ServeConfig;
+  /** The same with no more replicas than a Ray of our own has room for. */
+  readonly fittedConfig: ServeConfig;
   readonly applications: readonly string[];
   readonly dashboardUrl: string;
   readonly serviceUrl: string;
@@ -53,12 +65,24 @@ const ANY_ADDRESS = ['0.0.0.0', '::'];
 
 export async function planRay(options: PlanOptions, inherited: Variables): Promise<Plan> {
   const { cpus, dashboardPort, gpus, host, metricsPort, rayPort } = options;
-  const config = await readConfig(options, inherited);
+  const read = await readConfig(options.config ?? DEFAULT_CONFIG);
+  const config = adapt(read, options, inherited);
+  // what is asked for by name shall find room
+  const roomy = adapt(
+    read,
+    { ...options, asrReplicas: atMost(options.asrReplicas), serverReplicas: atMost(options.serverReplicas) },
+    inherited,
+  );
+  const logicalCpus = cpus ?? Math.max(availableParallelism(), Math.ceil(leastCpus(roomy)));
+  if (logicalCpus < leastCpus(config)) {
+    throw new CommandError(`The replicas ask for ${leastCpus(config)} logical CPUs at least; --cpus is ${logicalCpus}.`);
+  }
   const port = config.http_options?.port ?? DEFAULT_SERVICE_PORT;
   const local = (port: number): string => `http://127.0.0.1:${port}`;
   const shownHost = host.includes(':') ? `[${host}]` : host;
   return {
     config,
+    fittedConfig: fitReplicas(config, logicalCpus),
     applications: config.applications.map(({ name }) => name),
     dashboardUrl: local(dashboardPort),
     serviceUrl: ANY_ADDRESS.includes(host) ? local(port) : `http://${shownHost}:${port}`,
@@ -66,33 +90,41 @@ export async function planRay(options: PlanOptions, inherited: Variables): Promi
     ports: { ray: rayPort, dashboard: dashboardPort, metrics: metricsPort },
     wantedPorts: wantedPorts(options, port, inherited),
     environment: rayEnvironment({ inherited, ...streamTimes(config) }),
-    cpus: cpus ?? Math.max(availableParallelism(), leastCpus(config)),
+    cpus: logicalCpus,
     ...(gpus !== undefined && { gpus }),
   };
 }
 
-async function readConfig(options: PlanOptions, inherited: Variables): Promise<ServeConfig> {
-  const { asrReplicas, config: path = DEFAULT_CONFIG, engines, gpusPerReplica, host, model, port, precision, serverReplicas } = options;
+async function readConfig(path: string): Promise<ServeConfig> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw new CommandError(`The configuration cannot be read: ${error.message}`, { cause: error });
   });
-  return adaptServeConfig(parseServeConfig(text, path), {
+  return parseServeConfig(text, path);
+}
+
+function adapt(config: ServeConfig, options: AdaptedOptions, inherited: Variables): ServeConfig {
+  const { asrReplicas, cache, engines, gpusPerReplica, host, model, port, precision, serverReplicas } = options;
+  return adaptServeConfig(config, {
     host,
-    args: {
-      ...(model !== undefined && { model }),
-      ...(precision !== undefined && { precision }),
-      ...(engines !== undefined && { engines }),
-    },
-    machineArgs: { cache: options.cache, node: process.execPath, launcher: LAUNCHER },
+    port,
+    args: withoutUndefined({ model, precision, engines }),
+    machineArgs: { cache, node: process.execPath, launcher: LAUNCHER },
     // the time makes Serve take up an application anew that failed before, or whose code has changed since
     environment: { ...applicationEnvironment(inherited), WHISPER_DEPLOYED_AT: new Date().toISOString() },
-    ...(port !== undefined && { port }),
-    ...(asrReplicas !== undefined && { asrReplicas }),
-    ...(serverReplicas !== undefined && { serverReplicas }),
-    ...(gpusPerReplica !== undefined && { gpusPerReplica }),
-    ...(engines !== undefined && { asrCpus: engines }),
+    serverReplicas,
+    asrReplicas,
+    asrCpus: engines,
+    gpusPerReplica,
   });
 }
+
+/** As commander gives them, or changed: an option that is not given may be there as undefined. */
+type AdaptedOptions = { readonly [Name in keyof PlanOptions]: PlanOptions[Name] | undefined } & Pick<PlanOptions, 'cache' | 'host'>;
+
+const atMost = (range: ReplicaRange | undefined): ReplicaRange | undefined => range && { min: range.max, max: range.max };
+
+const withoutUndefined = (values: Readonly<Record<string, unknown>>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 
 /** Ports of a Ray of our own; those of HAProxy as ray/serve/_private/constants.py has them. */
 function wantedPorts(options: PlanOptions, servicePort: number, inherited: Variables): WantedPort[] {

@@ -41,9 +41,6 @@ export function rayEnvironment(options: RayEnvironmentOptions): Record<string, s
   const preferred = {
     // the mode above turns it off
     RAY_SERVE_LOG_TO_STDERR: '1',
-    // how often load is reported to the autoscaler; the default of 10 s adds as much to every decision
-    RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S: '2',
-    RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S: '2',
     RAY_USAGE_STATS_ENABLED: '0',
     // without a say, Ray asks for tokens as soon as it finds one in the user's folder
     RAY_AUTH_MODE: 'disabled',

@@ -41,18 +41,18 @@ export interface ReplicaRange {
 
 /** What of the file gives way; what is left out stays as it is there. */
 export interface Adaptation {
-  readonly host?: string;
-  readonly port?: number;
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
   /** Arguments of the application builder that are asked for, for instance `{ model: 'small' }`; for one application only. @default {} */
   readonly args?: Readonly<Record<string, unknown>>;
   /** Arguments that this machine has an answer to; the file's own go before them. @default {} */
   readonly machineArgs?: Readonly<Record<string, unknown>>;
-  readonly serverReplicas?: ReplicaRange;
-  readonly asrReplicas?: ReplicaRange;
+  readonly serverReplicas?: ReplicaRange | undefined;
+  readonly asrReplicas?: ReplicaRange | undefined;
   /** Logical CPUs of a WhisperASR replica. */
-  readonly asrCpus?: number;
+  readonly asrCpus?: number | undefined;
   /** Share of a GPU, or number of GPUs, of a WhisperASR replica. */
-  readonly gpusPerReplica?: number;
+  readonly gpusPerReplica?: number | undefined;
   /** For the applications' processes. @default {} */
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -115,16 +115,33 @@ function withReplicas(deployment: Deployment, range: ReplicaRange | undefined): 
   return { ...rest, autoscaling_config: { ...autoscaling_config, ...initial, min_replicas: range.min, max_replicas: range.max } };
 }
 
-/** Logical CPUs that the least number of replicas of all applications asks for. Serve's own default is one for a replica. */
+/** Logical CPUs that the least number of replicas of all applications asks for. */
 export function leastCpus(config: ServeConfig): number {
-  let cpus = 0;
-  for (const { deployments = [] } of config.applications) {
-    for (const { autoscaling_config, num_replicas, ray_actor_options } of deployments) {
-      const replicas = autoscaling_config?.min_replicas ?? (typeof num_replicas === 'number' ? num_replicas : 1);
-      cpus += replicas * (ray_actor_options?.num_cpus ?? 1);
-    }
-  }
-  return Math.ceil(cpus);
+  const deployments = config.applications.flatMap((application) => application.deployments ?? []);
+  return deployments.reduce((sum, deployment) => sum + leastReplicas(deployment) * cpusOf(deployment), 0);
+}
+
+/** Serve's own default is one CPU for a replica. */
+const cpusOf = ({ ray_actor_options }: Deployment): number => ray_actor_options?.num_cpus ?? 1;
+
+const leastReplicas = ({ autoscaling_config, num_replicas }: Deployment): number =>
+  autoscaling_config?.min_replicas ?? (typeof num_replicas === 'number' ? num_replicas : 1);
+
+/** Lowers max_replicas to what finds room: a replica that is wanted and can be nowhere makes a deployment look ill. */
+export function fitReplicas(config: ServeConfig, cpus: number): ServeConfig {
+  const freeCpus = Math.max(0, cpus - leastCpus(config));
+  const fit = (deployment: Deployment): Deployment => {
+    const { autoscaling_config } = deployment;
+    if (autoscaling_config?.max_replicas === undefined || cpusOf(deployment) === 0) return deployment;
+    const most = leastReplicas(deployment) + Math.floor(freeCpus / cpusOf(deployment));
+    return { ...deployment, autoscaling_config: { ...autoscaling_config, max_replicas: Math.min(most, autoscaling_config.max_replicas) } };
+  };
+  return {
+    ...config,
+    applications: config.applications.map((application) =>
+      application.deployments === undefined ? application : { ...application, deployments: application.deployments.map(fit) },
+    ),
+  };
 }
 
 /** Longest times that the applications ask for, in seconds: Ray's processes have one setting for all of them. */

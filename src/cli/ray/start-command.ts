@@ -4,7 +4,9 @@ import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { locateModel } from '../../model/locate.ts';
 import { CommandError } from '../command-error.ts';
+import { modelAccess } from '../environment.ts';
 import type { ProgressDisplay } from '../progress.ts';
 import { ensureVirtualEnvironment } from '../python.ts';
 import { type RayHead, startHead, waitForHead } from './cluster.ts';
@@ -12,6 +14,7 @@ import { type Plan, type PlanOptions, planRay } from './plan.ts';
 import { checkPorts } from './ports.ts';
 import { readPythonRequirements } from './requirements.ts';
 import { ServeApi, waitUntilRunning } from './serve-api.ts';
+import type { ServeConfig } from './serve-config.ts';
 import { mayRun, type RayState, readState, writeState } from './state-file.ts';
 import { endState } from './stop-command.ts';
 
@@ -37,7 +40,7 @@ export async function startRay(options: StartOptions, progress: ProgressDisplay,
   let stays = false;
   try {
     if (running.head !== null) await waitForHead(running.head, api, signal);
-    await deploy(plan, api, progress, signal);
+    await deploy(running.head === null ? plan.config : plan.fittedConfig, plan, api, progress, signal);
     progress.message(describe(plan, running.state));
     stays = options.detach;
     if (options.detach) return;
@@ -88,7 +91,7 @@ async function startOwn(options: StartOptions, plan: Plan, progress: ProgressDis
     onProgress: (step) => progress.step(`Python packages for Ray: ${step}`),
     signal,
   });
-  signal.throwIfAborted();
+  await fetchModels(options.cache, plan.config, progress, signal);
   progress.step('Starting Ray');
   const folder = await mkdtemp(join(tmpdir().length > MAX_TMPDIR_LENGTH ? '/tmp' : tmpdir(), 'wray-'));
   await chmod(folder, 0o700);
@@ -96,6 +99,16 @@ async function startOwn(options: StartOptions, plan: Plan, progress: ProgressDis
   const state: RayState = { ...stateOf(plan), dashboardUrl, head: head.identity, folder };
   await writeState(options.cache, state);
   return { state, head };
+}
+
+/** Ahead of the replicas: here somebody sees how far it is. */
+async function fetchModels(cacheDir: string, config: ServeConfig, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
+  const models = new Set(config.applications.map(({ args }) => args?.model).filter((model) => typeof model === 'string'));
+  for (const model of models) {
+    const { download, message } = progress;
+    await locateModel(model, { cacheDir, ...modelAccess(), onProgress: download, onMessage: message, signal });
+    signal.throwIfAborted();
+  }
 }
 
 /** Takes a Ray that somebody else runs, unless Serve there is in use: a configuration replaces every other. */
@@ -117,9 +130,9 @@ const stateOf = ({ applications, dashboardUrl, metricsUrl, serviceUrl }: Plan): 
   return { head: null, folder: null, dashboardUrl, serviceUrl, metricsUrl, applications };
 };
 
-async function deploy(plan: Plan, api: ServeApi, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
+async function deploy(config: ServeConfig, plan: Plan, api: ServeApi, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
   progress.step('Deploying');
-  await api.deploy(plan.config, signal);
+  await api.deploy(config, signal);
   await waitUntilRunning(api, plan.applications, progress.step, signal);
   progress.step(`Waiting for HAProxy on ${plan.serviceUrl}`);
   const deadline = performance.now() + HAPROXY_TIMEOUT_MS;
