@@ -1,6 +1,5 @@
 // Stands in for `serve` and `asr` of the real command: answers as a test asks it to, and remembers what it saw. Needs no model.
 
-import { existsSync, rmSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocketServer } from 'ws';
@@ -34,7 +33,7 @@ async function readAll(request) {
 }
 
 /** What the gateway answers on the other socket. */
-function askAsr(method, path, body) {
+function askAsr(method, path, response, body) {
   return new Promise((resolve, reject) => {
     const asked = httpRequest({ socketPath: options.asr.replace('unix:', ''), method, path }, async (answer) => {
       answer.setEncoding('utf8');
@@ -43,6 +42,7 @@ function askAsr(method, path, body) {
       resolve({ status: answer.statusCode, headers: answer.headers, text });
     });
     asked.on('error', reject);
+    response.on('close', () => asked.destroy());
     asked.end(body);
   });
 }
@@ -98,11 +98,11 @@ const routes = {
   '/reset': (request) => request.socket.destroy(),
   '/exit': (request) => process.exit(Number(new URL(request.url, 'http://x').searchParams.get('code'))),
   '/environment': (_request, response) => json(response, 200, { ...environment, arguments: process.argv.slice(2) }),
-  '/ask-report': async (_request, response) => json(response, 200, await askAsr('GET', '/asr')),
+  '/ask-report': async (_request, response) => json(response, 200, await askAsr('GET', '/asr', response)),
   '/ask-window': async (request, response) => {
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);
-    json(response, 200, await askAsr('POST', '/asr/windows', Buffer.concat(chunks)));
+    json(response, 200, await askAsr('POST', '/asr/windows', response, Buffer.concat(chunks)).catch(() => ({})));
   },
   '/asr': (_request, response) => json(response, 200, { replica: String(process.pid) }),
   '/asr/windows': async (request, response) => {
@@ -165,6 +165,5 @@ async function flood(client) {
   }
 }
 
-if (options.socket !== undefined && existsSync(options.socket)) rmSync(options.socket);
 server.listen(options.socket);
 events.push(`started ${command}`);
