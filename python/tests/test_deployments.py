@@ -108,7 +108,7 @@ async def test_a_server_that_has_drained_is_not_healthy_and_refuses(
 async def test_a_start_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("FAKE_EXIT_AT_START", "5")
-    for deployment, arguments in [(WhisperASR, []), (TranscriptionServer, [None])]:
+    for deployment, arguments in [(WhisperASR, []), (TranscriptionServer, [_Handle(WhisperASR)])]:
         with pytest.raises(RuntimeError, match="ended with code 5 before it was ready"):
             await _create(deployment, ARGUMENTS, *arguments)
     assert list(tmp_path.iterdir()) == []

@@ -100,7 +100,7 @@ class TranscriptionServer:
         self, arguments: ServiceArguments, asr: DeploymentHandle[Any]
     ) -> None:
         self._replica = _Replica("transcription server")
-        self._gateway = AsrGateway(lambda: asr.report.remote(), lambda body: asr.windows.remote(body))
+        self._gateway = AsrGateway(asr.report.remote, asr.windows.remote)
         try:
             asr_path = self._replica.folder.socket_path("asr.sock")
             socket_path = self._replica.folder.socket_path("http.sock")
