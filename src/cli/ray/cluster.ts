@@ -7,7 +7,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CommandError } from '../command-error.ts';
-import { identify, isAlive, type ProcessIdentity, sessionProcesses } from './process-identity.ts';
+import { identify, isAlive, type ProcessIdentity, sessionProcesses, worksIn } from './process-identity.ts';
 import type { ServeApi } from './serve-api.ts';
 
 export interface HeadOptions {
@@ -15,7 +15,7 @@ export interface HeadOptions {
   readonly python: string;
   /** As of `rayEnvironment`. */
   readonly environment: Readonly<Record<string, string>>;
-  /** For Ray's sockets and logs: an absolute and short path: those of sockets below it may have 107 bytes (HAProxy: 97). */
+  /** For sockets and logs, private: an absolute and short path, for those of sockets below it may have 107 bytes (HAProxy: 97). */
   readonly folder: string;
   readonly ports: HeadPorts;
   /** Logical CPUs. */
@@ -37,6 +37,8 @@ export interface RayHead {
   readonly ended: Promise<string>;
 }
 
+/** Ray opens its folder to everybody: it has to lie in one that is not. */
+const TEMP_DIR = 'ray';
 const LOG_FILE = 'ray-start.log';
 const SHOWN_LOG_LINES = 20;
 const POLL_MS = 250;
@@ -52,7 +54,7 @@ export function startHead(options: HeadOptions): RayHead {
   const child = spawn(
     python,
     [
-      ...['-m', 'ray.scripts.scripts', 'start', '--head', '--block', '--disable-usage-stats', `--temp-dir=${folder}`],
+      ...['-m', 'ray.scripts.scripts', 'start', '--head', '--block', '--disable-usage-stats', `--temp-dir=${join(folder, TEMP_DIR)}`],
       ...[`--port=${ports.ray}`, '--dashboard-host=127.0.0.1', `--dashboard-port=${ports.dashboard}`],
       ...[`--metrics-export-port=${ports.metrics}`, `--num-cpus=${cpus}`, ...(gpus === undefined ? [] : [`--num-gpus=${gpus}`])],
     ],
@@ -69,6 +71,8 @@ export function startHead(options: HeadOptions): RayHead {
 function localEnvironment(folder: string): Record<string, string> {
   const haproxy = (name: string): string => join(folder, 'haproxy', name);
   return {
+    // the replicas' sockets, too, and whatever a killed process leaves behind
+    TMPDIR: folder,
     // a node that goes down waits for its replicas to move elsewhere, 30 s by default; there is no elsewhere
     RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S: '0',
     // by default in a folder that every Ray of the machine shares: whoever reaches that socket commands HAProxy
@@ -79,6 +83,9 @@ function localEnvironment(folder: string): Record<string, string> {
     RAY_SERVE_HAPROXY_SERVER_STATE_FILE: haproxy('server-state'),
   };
 }
+
+/** Where a Ray that was started with this folder has its logs. */
+export const logFolder = (folder: string): string => join(folder, TEMP_DIR, 'session_latest', 'logs');
 
 /** Resolves when the dashboard answers. */
 export async function waitForHead(head: RayHead, api: ServeApi, signal: AbortSignal): Promise<void> {
@@ -94,15 +101,16 @@ export async function waitForHead(head: RayHead, api: ServeApi, signal: AbortSig
   }
 }
 
-/** Ends a Ray that `startHead` began, and whatever may be left of it. A process that took over its number is left alone. */
-export async function stopHead(identity: ProcessIdentity): Promise<void> {
-  // the number of a session's leader is not given away while the session has members, so these are ours
-  const members = sessionProcesses(identity.pid);
+/** Ends a Ray that `startHead` began in this folder, and whatever may be left of it. Whoever has its number by now is left alone. */
+export async function stopHead(identity: ProcessIdentity, folder: string): Promise<void> {
+  // the session's number may be another's by now if the head has died; the folder's name is not
+  const ours = (): ProcessIdentity[] => sessionProcesses(identity.pid).filter((member) => worksIn(folder, member));
+  const members = ours();
   const remaining = (): ProcessIdentity[] => members.filter(isAlive);
   if (isAlive(identity)) process.kill(identity.pid, 'SIGTERM');
   await until(() => !isAlive(identity), STOP_TIMEOUT_MS);
   if (await until(() => remaining().length === 0, LEFTOVER_TIMEOUT_MS)) return;
-  for (const { pid } of [...remaining(), ...sessionProcesses(identity.pid)]) kill(pid);
+  for (const { pid } of [...remaining(), ...ours()]) kill(pid);
   await until(() => remaining().length === 0, LEFTOVER_TIMEOUT_MS);
 }
 

@@ -1,7 +1,7 @@
 // Which process a number meant: numbers are used again, a number with its start is not. And who else lives in its session.
 
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 export interface ProcessIdentity {
   readonly pid: number;
@@ -36,6 +36,15 @@ export function sessionProcesses(leader: number): ProcessIdentity[] {
     return parent !== undefined && (Number(session) === leader || belongs(Number(parent)));
   };
   return [...fields.keys()].filter(belongs).flatMap((pid) => identify(pid) ?? []);
+}
+
+/** Whether the process works in the folder or below it; false where nobody can say. */
+export function worksIn(folder: string, { pid }: ProcessIdentity): boolean {
+  try {
+    return `${readlinkSync(`/proc/${pid}/cwd`)}/`.startsWith(`${folder}/`);
+  } catch {
+    return false;
+  }
 }
 
 /** Fields of /proc/PID/stat after the command, which may hold spaces: state, parent, group, session; the start is the twentieth. */

@@ -5,6 +5,7 @@ import { cacheOption, integerOption, quietOption } from '../options.ts';
 import type { ProgressDisplay } from '../progress.ts';
 import type { ReplicaRange } from './serve-config.ts';
 import type { StartOptions } from './start-command.ts';
+import type { StateKey } from './state-file.ts';
 import type { StatusOptions } from './status-command.ts';
 
 export interface RayCommandIo {
@@ -40,10 +41,11 @@ export function addRayCommands(program: Command, { print, signal, withProgress }
   ray
     .command('stop')
     .description("end what `ray start` began: the whole Ray, or on somebody else's Ray the service only")
+    .addOption(dashboardPortOption())
     .addOption(cacheOption())
     .addOption(quietOption())
-    .action((options: { cache: string } & Quiet) =>
-      withProgress(options, async (progress) => (await import('./stop-command.ts')).stopRay(options.cache, progress)),
+    .action((options: StateKey & Quiet) =>
+      withProgress(options, async (progress) => (await import('./stop-command.ts')).stopRay(options, progress)),
     );
 
   const status = ray.command('status').description(`what runs, and how much each replica has to do; exit code 0, or ${EXIT_NOT_RUNNING}`);
@@ -95,10 +97,13 @@ const startOptions = (): Option[] => [
   ),
 ];
 
-const portOptions = (): Option[] => [
-  integerOption('--dashboard-port <n>', "port of Ray's dashboard, on 127.0.0.1", 1, MAX_PORT)
+const dashboardPortOption = (): Option =>
+  integerOption('--dashboard-port <n>', "port of Ray's dashboard, on 127.0.0.1; it tells several Rays apart", 1, MAX_PORT)
     .env('WHISPER_RAY_DASHBOARD_PORT')
-    .default(8265),
+    .default(8265);
+
+const portOptions = (): Option[] => [
+  dashboardPortOption(),
   integerOption('--metrics-port <n>', "port of Ray's metrics for Prometheus", 1, MAX_PORT).env('WHISPER_RAY_METRICS_PORT').default(8080),
 ];
 

@@ -38,6 +38,9 @@ const REQUEST_TIMEOUT_MS = 30_000;
 /** Replicas drain before it is done. */
 const SHUTDOWN_TIMEOUT_MS = 30 * 60_000;
 const POLL_MS = 500;
+/** Ray colours the tracebacks that it sends. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it is what these begin with
+const COLOURS = /\x1b\[\d+m/g;
 
 /** Somebody's answer that is not what was asked for. */
 class HttpError extends CommandError {}
@@ -112,7 +115,7 @@ export async function waitUntilRunning(
       const { status, message = '', deployments = {} } = applications[name] ?? {};
       if (status !== 'DEPLOY_FAILED' && status !== 'UNHEALTHY') continue;
       const causes = Object.entries(deployments).map(([deployment, { message }]) => (message ? `${deployment}: ${message}` : ''));
-      throw new CommandError([`Application ${name} is ${status}. ${message}`, ...causes].join('\n').trim());
+      throw new CommandError([`Application ${name} is ${status}. ${message}`, ...causes].join('\n').replaceAll(COLOURS, '').trim());
     }
     if (names.every((name) => applications[name]?.status === 'RUNNING')) return;
     onProgress(names.map((name) => describeApplication(name, applications[name])).join('; '));

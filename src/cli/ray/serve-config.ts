@@ -21,6 +21,7 @@ const deploymentSchema = z.looseObject({
 const applicationSchema = z.looseObject({
   name: z.string(),
   route_prefix: z.string().nullable().optional(),
+  import_path: z.string(),
   args: z.record(z.string(), z.unknown()).optional(),
   runtime_env: z.looseObject({ env_vars: z.record(z.string(), z.string()).optional() }).optional(),
   deployments: z.array(deploymentSchema).optional(),
@@ -61,7 +62,8 @@ export interface Adaptation {
 export function parseServeConfig(text: string, source: string): ServeConfig {
   let value: unknown;
   try {
-    value = parse(text);
+    // as PyYAML does, by which `serve deploy` reads
+    value = parse(text, { merge: true });
   } catch (error) {
     throw new CommandError(`${source} is not YAML: ${(error as Error).message}`);
   }

@@ -1,6 +1,6 @@
 // `ray start`: a Ray on this machine, or the one that is there, with the service on it; in the foreground until a signal, or detached.
 
-import { chmod, mkdtemp } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -9,13 +9,13 @@ import { CommandError } from '../command-error.ts';
 import { modelAccess } from '../environment.ts';
 import type { ProgressDisplay } from '../progress.ts';
 import { ensureVirtualEnvironment } from '../python.ts';
-import { type RayHead, startHead, waitForHead } from './cluster.ts';
+import { logFolder, type RayHead, startHead, waitForHead } from './cluster.ts';
 import { type Plan, type PlanOptions, planRay } from './plan.ts';
 import { checkPorts } from './ports.ts';
 import { readPythonRequirements } from './requirements.ts';
 import { ServeApi, waitUntilRunning } from './serve-api.ts';
 import type { ServeConfig } from './serve-config.ts';
-import { mayRun, type RayState, readState, writeState } from './state-file.ts';
+import { mayRun, type RayState, readState, type StateKey, writeState } from './state-file.ts';
 import { endState } from './stop-command.ts';
 
 export interface StartOptions extends PlanOptions {
@@ -31,7 +31,7 @@ const POLL_MS = 500;
 const MAX_TMPDIR_LENGTH = 10;
 
 export async function startRay(options: StartOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
-  await refuseSecond(options.cache);
+  await refuseSecond(options);
   const plan = await planRay(options, process.env);
   const api = new ServeApi(plan.dashboardUrl, process.env);
   const version = await api.rayVersion(signal);
@@ -47,17 +47,16 @@ export async function startRay(options: StartOptions, progress: ProgressDisplay,
     const log = await Promise.race([aborted(signal), running.head?.ended ?? forever()]);
     if (log !== undefined) throw new CommandError(`Ray ended:\n${log}`);
   } catch (error) {
-    if (!signal.aborted && running.state.folder !== null) progress.message(`Logs are kept in ${join(running.state.folder, LOGS)}`);
+    const { own } = running.state;
+    if (!signal.aborted && own !== null) progress.message(`Logs are kept in ${logFolder(own.folder)}`);
     throw error;
   } finally {
     if (!stays) {
       progress.step('Stopping');
-      await endState(options.cache, running.state, { api, keepLogs: !signal.aborted });
+      await endState(options, running.state, { api, keepLogs: !signal.aborted });
     }
   }
 }
-
-const LOGS = 'session_latest/logs';
 
 interface Running {
   readonly state: RayState;
@@ -65,10 +64,10 @@ interface Running {
   readonly head: RayHead | null;
 }
 
-async function refuseSecond(cache: string): Promise<void> {
-  const state = await readState(cache);
+async function refuseSecond(key: StateKey): Promise<void> {
+  const state = await readState(key);
   if (state === null || !mayRun(state)) return;
-  if (state.head === null && !(await hasOurs(state))) return;
+  if (state.own === null && !(await hasOurs(state))) return;
   throw new CommandError(`It is there already: ${state.serviceUrl}, dashboard ${state.dashboardUrl}. \`ray stop\` ends it.`);
 }
 
@@ -79,9 +78,9 @@ async function hasOurs({ applications, dashboardUrl }: RayState): Promise<boolea
 }
 
 async function startOwn(options: StartOptions, plan: Plan, progress: ProgressDisplay, signal: AbortSignal): Promise<Running> {
-  const { cpus, dashboardUrl, environment, gpus, ports, wantedPorts } = plan;
-  const left = await readState(options.cache);
-  if (left !== null) await endState(options.cache, left, { api: new ServeApi(left.dashboardUrl, process.env) });
+  const { cpus, environment, gpus, ports, wantedPorts } = plan;
+  const left = await readState(options);
+  if (left !== null) await endState(options, left, { api: new ServeApi(left.dashboardUrl, process.env) });
   await checkPorts(wantedPorts);
   const { minimumVersion, requirements } = await readPythonRequirements();
   const python = await ensureVirtualEnvironment({
@@ -94,10 +93,9 @@ async function startOwn(options: StartOptions, plan: Plan, progress: ProgressDis
   await fetchModels(options.cache, plan.config, progress, signal);
   progress.step('Starting Ray');
   const folder = await mkdtemp(join(tmpdir().length > MAX_TMPDIR_LENGTH ? '/tmp' : tmpdir(), 'wray-'));
-  await chmod(folder, 0o700);
   const head = startHead({ python, environment, folder, ports, cpus, ...(gpus !== undefined && { gpus }) });
-  const state: RayState = { ...stateOf(plan), dashboardUrl, head: head.identity, folder };
-  await writeState(options.cache, state);
+  const state: RayState = { ...stateOf(plan), own: { head: head.identity, folder } };
+  await writeState(options, state);
   return { state, head };
 }
 
@@ -122,12 +120,12 @@ async function joinOther(options: StartOptions, plan: Plan, api: ServeApi, versi
   progress.message(`Ray ${version} runs at ${plan.dashboardUrl}: the service goes there. Its ports and CPUs are as they are.`);
   if (version !== rayVersion) progress.message(`This was made for Ray ${rayVersion}.`);
   const state = stateOf(plan);
-  await writeState(options.cache, state);
+  await writeState(options, state);
   return { state, head: null };
 }
 
 const stateOf = ({ applications, dashboardUrl, metricsUrl, serviceUrl }: Plan): RayState => {
-  return { head: null, folder: null, dashboardUrl, serviceUrl, metricsUrl, applications };
+  return { own: null, dashboardUrl, serviceUrl, metricsUrl, applications };
 };
 
 async function deploy(config: ServeConfig, plan: Plan, api: ServeApi, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
@@ -144,15 +142,14 @@ async function deploy(config: ServeConfig, plan: Plan, api: ServeApi, progress: 
   }
 }
 
-const describe = ({ dashboardUrl, metricsUrl, serviceUrl, applications }: Plan, { folder, head }: RayState): string =>
+const describe = ({ dashboardUrl, metricsUrl, serviceUrl, applications }: Plan, { own }: RayState): string =>
   [
     `Ready: ${applications.join(', ')} on Ray`,
     `  page        ${serviceUrl}/`,
     `  streams     ${serviceUrl.replace('http', 'ws')}/stream`,
     `  dashboard   ${dashboardUrl}/#/serve`,
     `  metrics     ${metricsUrl}`,
-    ...(folder === null ? [] : [`  logs        ${join(folder, LOGS)}`]),
-    ...(head === null ? [] : [`  process     ${head.pid}`]),
+    ...(own === null ? [] : [`  logs        ${logFolder(own.folder)}`, `  process     ${own.head.pid}`]),
   ].join('\n');
 
 /** A promise alone does not keep a process from ending. */

@@ -4,11 +4,16 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isAlive, type ProcessIdentity } from './process-identity.ts';
 
+export interface OwnRay {
+  /** `ray start --block`. */
+  readonly head: ProcessIdentity;
+  /** Its sockets and logs. */
+  readonly folder: string;
+}
+
 export interface RayState {
-  /** `ray start --block`, where it is ours; null where Ray belongs to somebody else, and we put applications there. */
-  readonly head: ProcessIdentity | null;
-  /** Ray's temporary folder with its logs; null where Ray is not ours. */
-  readonly folder: string | null;
+  /** Null where Ray belongs to somebody else, and only the applications are ours. */
+  readonly own: OwnRay | null;
   readonly dashboardUrl: string;
   readonly serviceUrl: string;
   /** Prometheus, every Ray process and every replica. */
@@ -17,26 +22,32 @@ export interface RayState {
   readonly applications: readonly string[];
 }
 
-export const statePath = (cacheDir: string): string => join(cacheDir, 'ray', 'state.json');
+/** One Ray for each port of a dashboard. */
+export interface StateKey {
+  readonly cache: string;
+  readonly dashboardPort: number;
+}
+
+const statePath = ({ cache, dashboardPort }: StateKey): string => join(cache, 'ray', `${dashboardPort}.json`);
 
 /** Null where there is none or none that can be read. */
-export async function readState(cacheDir: string): Promise<RayState | null> {
+export async function readState(key: StateKey): Promise<RayState | null> {
   try {
-    const state = JSON.parse(await readFile(statePath(cacheDir), 'utf8')) as RayState;
+    const state = JSON.parse(await readFile(statePath(key), 'utf8')) as RayState;
     return typeof state.dashboardUrl === 'string' && Array.isArray(state.applications) ? state : null;
   } catch {
     return null;
   }
 }
 
-export async function writeState(cacheDir: string, state: RayState): Promise<void> {
-  const path = statePath(cacheDir);
+export async function writeState(key: StateKey, state: RayState): Promise<void> {
+  const path = statePath(key);
   await mkdir(dirname(path), { recursive: true });
   await writeFile(`${path}.new`, `${JSON.stringify(state, null, 2)}\n`);
   await rename(`${path}.new`, path);
 }
 
-export const removeState = (cacheDir: string): Promise<void> => rm(statePath(cacheDir), { force: true });
+export const removeState = (key: StateKey): Promise<void> => rm(statePath(key), { force: true });
 
 /** False for our own Ray that has died; of somebody else's the file knows nothing. */
-export const mayRun = (state: RayState): boolean => state.head === null || isAlive(state.head);
+export const mayRun = (state: RayState): boolean => state.own === null || isAlive(state.own.head);

@@ -1,12 +1,10 @@
 // `ray status`: is Ray there, does the service run on it, and what do its replicas do.
 
 import { type DeploymentDetails, ServeApi, type ServeDetails } from './serve-api.ts';
-import { mayRun, readState } from './state-file.ts';
+import { mayRun, readState, type StateKey } from './state-file.ts';
 
-export interface StatusOptions {
-  readonly cache: string;
+export interface StatusOptions extends StateKey {
   readonly json: boolean;
-  readonly dashboardPort: number;
   readonly metricsPort: number;
 }
 
@@ -47,7 +45,7 @@ const LOAD_METRIC = /^ray_serve_replica_processing_queries\{(.*)\} (\S+)$/;
 const METRICS_TIMEOUT_MS = 3000;
 
 export async function readStatus(options: StatusOptions, signal: AbortSignal): Promise<RayStatus> {
-  const state = await readState(options.cache);
+  const state = await readState(options);
   const dashboardUrl = state?.dashboardUrl ?? `http://127.0.0.1:${options.dashboardPort}`;
   const api = new ServeApi(dashboardUrl, process.env);
   const version = await api.rayVersion(signal);
@@ -61,7 +59,7 @@ export async function readStatus(options: StatusOptions, signal: AbortSignal): P
   const runs = (name: string): boolean => applications.some((application) => application.name === name && application.status === 'RUNNING');
   return {
     running: wanted.length > 0 && wanted.every(runs),
-    ray: { version, dashboardUrl, ours: state !== null && state.head !== null && mayRun(state) },
+    ray: { version, dashboardUrl, ours: state !== null && state.own !== null && mayRun(state) },
     serviceUrl: state?.serviceUrl ?? null,
     applications,
   };

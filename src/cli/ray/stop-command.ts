@@ -5,17 +5,17 @@ import { CommandError } from '../command-error.ts';
 import type { ProgressDisplay } from '../progress.ts';
 import { stopHead } from './cluster.ts';
 import { ServeApi } from './serve-api.ts';
-import { type RayState, readState, removeState } from './state-file.ts';
+import { type RayState, readState, removeState, type StateKey } from './state-file.ts';
 
-export async function stopRay(cache: string, progress: ProgressDisplay): Promise<void> {
-  const state = await readState(cache);
+export async function stopRay(key: StateKey, progress: ProgressDisplay): Promise<void> {
+  const state = await readState(key);
   if (state === null) {
-    progress.message('Nothing to stop: no Ray was started from here.');
+    progress.message(`Nothing to stop: no Ray with its dashboard at port ${key.dashboardPort} was started from here.`);
     return;
   }
-  progress.step(state.head === null ? 'Removing the service; streams that are open may go on for a while' : 'Stopping');
-  await endState(cache, state, { api: new ServeApi(state.dashboardUrl, process.env) });
-  progress.message(state.head === null ? 'The service is removed; Ray itself is not ours, and runs on.' : 'Stopped.');
+  progress.step(state.own === null ? 'Removing the service; streams that are open may go on for a while' : 'Stopping');
+  await endState(key, state, { api: new ServeApi(state.dashboardUrl, process.env) });
+  progress.message(state.own === null ? 'The service is removed; Ray itself is not ours, and runs on.' : 'Stopped.');
 }
 
 export interface EndOptions {
@@ -25,11 +25,12 @@ export interface EndOptions {
 }
 
 /** Ends our Ray, or takes our applications from somebody else's; then forgets about it. */
-export async function endState(cache: string, state: RayState, { api, keepLogs = false }: EndOptions): Promise<void> {
-  if (state.head === null) await removeApplications(state, api);
-  else await stopHead(state.head);
-  if (state.folder !== null && !keepLogs) await rm(state.folder, { recursive: true, force: true });
-  await removeState(cache);
+export async function endState(key: StateKey, state: RayState, { api, keepLogs = false }: EndOptions): Promise<void> {
+  const { own } = state;
+  if (own === null) await removeApplications(state, api);
+  else await stopHead(own.head, own.folder);
+  if (own !== null && !keepLogs) await rm(own.folder, { recursive: true, force: true });
+  await removeState(key);
 }
 
 async function removeApplications({ applications, dashboardUrl }: RayState, api: ServeApi): Promise<void> {
