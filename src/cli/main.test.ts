@@ -48,6 +48,14 @@ test('every command explains its options', async () => {
       ['models', '--help'],
       ['list', 'download', 'path'],
     ],
+    [
+      ['ray', '--help'],
+      ['start', 'stop', 'status'],
+    ],
+    [
+      ['ray', 'start', '--help'],
+      ['--detach', '--asr-replicas', '--gpus', '--dashboard-port', 'WHISPER_RAY_CPUS', 'RAY_AUTH_MODE'],
+    ],
   ] as const) {
     const { code, stdout } = await cli(args);
     assert.equal(code, 0);

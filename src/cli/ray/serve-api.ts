@@ -113,7 +113,8 @@ export async function waitUntilRunning(
     const { applications } = await api.details(signal);
     for (const name of names) {
       const { status, message = '', deployments = {} } = applications[name] ?? {};
-      if (status !== 'DEPLOY_FAILED' && status !== 'UNHEALTHY') continue;
+      // UNHEALTHY may pass
+      if (status !== 'DEPLOY_FAILED') continue;
       const causes = Object.entries(deployments).map(([deployment, { message }]) => (message ? `${deployment}: ${message}` : ''));
       throw new CommandError([`Application ${name} is ${status}. ${message}`, ...causes].join('\n').replaceAll(COLOURS, '').trim());
     }

@@ -1,0 +1,46 @@
+// What `ray start` would do: addresses, ports, CPUs and the configuration, from its options and the project's own serve.yaml.
+
+import assert from 'node:assert/strict';
+import { availableParallelism } from 'node:os';
+import { test } from 'node:test';
+import { type PlanOptions, planRay } from './plan.ts';
+import { ASR_DEPLOYMENT, type ServeConfig } from './serve-config.ts';
+
+const OPTIONS: PlanOptions = { cache: '/cache', host: '127.0.0.1', rayPort: 6379, dashboardPort: 8265, metricsPort: 8080 };
+
+const asr = ({ applications }: ServeConfig) => applications[0]?.deployments?.find(({ name }) => name === ASR_DEPLOYMENT);
+
+test("the project's configuration runs on this machine as it is", async () => {
+  const plan = await planRay(OPTIONS, {});
+  assert.deepEqual(plan.applications, ['whisper']);
+  assert.equal(plan.serviceUrl, 'http://127.0.0.1:8000');
+  assert.equal(plan.dashboardUrl, 'http://127.0.0.1:8265');
+  assert.equal(plan.metricsUrl, 'http://127.0.0.1:8080/metrics');
+  assert.equal(plan.config.http_options?.host, '127.0.0.1');
+  assert.ok(plan.cpus >= Math.max(3, availableParallelism()));
+  assert.equal(plan.config.applications[0]?.args?.cache, '/cache');
+});
+
+test('replicas that are asked for by name find room, others as many as fit', async () => {
+  const plan = await planRay({ ...OPTIONS, engines: 64, asrReplicas: { min: 1, max: 2 } }, {});
+  assert.ok(plan.cpus >= 129);
+  assert.equal(asr(plan.fittedConfig)?.autoscaling_config?.max_replicas, 2);
+  assert.equal(asr(plan.fittedConfig)?.ray_actor_options?.num_cpus, 64);
+  const small = await planRay({ ...OPTIONS, cpus: 3 }, {});
+  assert.equal(asr(small.config)?.autoscaling_config?.max_replicas, 4);
+  assert.equal(asr(small.fittedConfig)?.autoscaling_config?.max_replicas, 1);
+  await assert.rejects(planRay({ ...OPTIONS, cpus: 2 }, {}), /ask for 3 logical CPUs at least; --cpus is 2/);
+});
+
+test('every port is asked for at the address and under the name by which it can be changed', async () => {
+  const { serviceUrl, wantedPorts } = await planRay({ ...OPTIONS, host: '0.0.0.0', port: 9000 }, { RAY_SERVE_HAPROXY_STATS_PORT: '8405' });
+  assert.equal(serviceUrl, 'http://127.0.0.1:9000');
+  assert.deepEqual(wantedPorts[0], { port: 9000, host: '0.0.0.0', purpose: 'the service', changedBy: '--port' });
+  const ports = wantedPorts.map(({ port }) => port);
+  assert.deepEqual(ports, [9000, 8265, 6379, 8080, 10_001, 52_365, 9101, 8405, 8500]);
+  assert.equal(wantedPorts.find(({ port }) => port === 8405)?.changedBy, 'RAY_SERVE_HAPROXY_STATS_PORT');
+});
+
+test('a configuration that is not there is named', async () => {
+  await assert.rejects(planRay({ ...OPTIONS, config: '/no/such.yaml' }, {}), /cannot be read: .*no\/such\.yaml/);
+});

@@ -1,0 +1,93 @@
+// serve.yaml on a machine: what gives way to the command line, what stays, and how many replicas find room.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CommandError } from '../command-error.ts';
+import { adaptServeConfig, fitReplicas, leastCpus, parseServeConfig, streamTimes } from './serve-config.ts';
+
+const YAML = `
+proxy_location: EveryNode
+http_options: { host: 0.0.0.0, port: 8000, request_timeout_s: null }
+applications:
+  - &whisper
+    name: whisper
+    route_prefix: /
+    import_path: whisper_serve.application:build
+    args: { model: base, cache: /models, server: { drain_seconds: 60 } }
+    runtime_env: { env_vars: { MINE: '1' } }
+    deployments:
+      - name: TranscriptionServer
+        autoscaling_config: { min_replicas: 1, max_replicas: 4, target_ongoing_requests: 100 }
+        ray_actor_options: { num_cpus: 0.5 }
+      - name: WhisperASR
+        num_replicas: 2
+        ray_actor_options: { num_cpus: 2, num_gpus: 0 }
+`;
+const SECOND = `
+  - <<: *whisper
+    name: small
+    route_prefix: /small
+    args: { server: { drain_seconds: 90, max_stream_seconds: 50000 } }
+`;
+
+const config = parseServeConfig(YAML, 'serve.yaml');
+const deployments = (of: typeof config) => of.applications[0]?.deployments ?? [];
+
+test('what the command line says goes before the file, and what it does not say stays', () => {
+  const adapted = adaptServeConfig(config, {
+    host: '127.0.0.1',
+    args: { model: 'small' },
+    machineArgs: { node: '/bin/node', cache: '/cache' },
+    asrReplicas: { min: 1, max: 3 },
+    asrCpus: 1,
+    gpusPerReplica: 0.5,
+    environment: { MINE: '0', OURS: '2' },
+  });
+  assert.deepEqual(adapted.http_options, { host: '127.0.0.1', port: 8000, request_timeout_s: null });
+  assert.equal(adapted.proxy_location, 'EveryNode');
+  const [application] = adapted.applications;
+  assert.deepEqual(application?.args, { node: '/bin/node', cache: '/models', model: 'small', server: { drain_seconds: 60 } });
+  assert.deepEqual(application?.runtime_env, { env_vars: { MINE: '1', OURS: '2' } });
+  const [server, asr] = deployments(adapted);
+  assert.deepEqual(server, deployments(config)[0]);
+  assert.deepEqual(asr, {
+    name: 'WhisperASR',
+    autoscaling_config: { min_replicas: 1, max_replicas: 3 },
+    ray_actor_options: { num_cpus: 1, num_gpus: 0.5 },
+  });
+});
+
+test('several applications share what the machine says, and have their models from the file', () => {
+  const two = parseServeConfig(YAML + SECOND, 'serve.yaml');
+  const adapted = adaptServeConfig(two, { port: 9000, machineArgs: { cache: '/cache' } });
+  assert.deepEqual(
+    adapted.applications.map(({ args, route_prefix }) => [route_prefix, args?.cache]),
+    [
+      ['/', '/models'],
+      ['/small', '/cache'],
+    ],
+  );
+  assert.throws(() => adaptServeConfig(two, { args: { model: 'base' } }), /applications whisper, small: model must be said there/);
+  assert.deepEqual(streamTimes(two), { drainSeconds: 90, maxStreamSeconds: 50_000 });
+  assert.deepEqual(streamTimes(config), { drainSeconds: 60, maxStreamSeconds: 43_200 });
+});
+
+test('no more replicas are allowed than there is room for, and never fewer than the least', () => {
+  assert.equal(leastCpus(config), 4.5);
+  const most = (cpus: number): unknown[] => deployments(fitReplicas(config, cpus)).map((one) => one.autoscaling_config?.max_replicas);
+  assert.deepEqual(most(4.5), [1, undefined]);
+  assert.deepEqual(most(5.5), [3, undefined]);
+  assert.deepEqual(most(64), [4, undefined]);
+  assert.deepEqual(most(1), [1, undefined]);
+});
+
+test('a file that is none is refused with the place of the fault', () => {
+  const refused = (text: string, expected: RegExp): void =>
+    assert.throws(
+      () => parseServeConfig(text, 'mine.yaml'),
+      (error) => error instanceof CommandError && expected.test(error.message),
+    );
+  refused('{', /^mine\.yaml is not YAML: .*line 1/s);
+  refused('applications: []', /^mine\.yaml is no configuration of Serve:\n.*applications/s);
+  refused('applications: [{ name: x, import_path: a:b, deployments: [{ num_replicas: 1 }] }]', /applications\[0\]\.deployments\[0\]\.name/);
+});
