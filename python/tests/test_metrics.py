@@ -3,119 +3,72 @@
 from __future__ import annotations
 
 import math
-import random
 from collections import defaultdict
 from collections.abc import Mapping
 
-import pytest
-
-from whisper_serve.metrics import MetricsRelay, observations
-
-BOUNDS = [0.1, 0.5, 2.0, 10.0, math.inf]
+from whisper_serve.metrics import MetricsRelay
 
 
 class _Recorder:
     """Adds up as Ray does."""
 
     def __init__(self) -> None:
-        self.counters: dict[tuple[str, str], float] = defaultdict(float)
-        self.gauges: dict[tuple[str, str], float] = {}
-        self.counts: dict[tuple[str, str], list[int]] = {}
-        self.sums: dict[tuple[str, str], float] = defaultdict(float)
+        self.counters: dict[str, float] = defaultdict(float)
+        self.gauges: dict[str, float] = {}
         self.descriptions: dict[str, str] = {}
 
     def count(self, name: str, description: str, labels: Mapping[str, str], amount: float) -> None:
-        self.counters[name, str(labels)] += amount
+        assert amount > 0  # or Ray would raise
+        self.counters[f"{name}{dict(labels)}"] += amount
         self.descriptions[name] = description
 
     def gauge(self, name: str, description: str, labels: Mapping[str, str], value: float) -> None:
-        self.gauges[name, str(labels)] = value
+        self.gauges[f"{name}{dict(labels)}"] = value
         self.descriptions[name] = description
 
-    def observe(
-        self, name: str, description: str, labels: Mapping[str, str], bounds: list[float], value: float
-    ) -> None:
-        counts = self.counts.setdefault((name, str(labels)), [0] * len(bounds))
-        counts[_bucket(bounds, value)] += 1
-        self.sums[name, str(labels)] += value
 
-
-def _bucket(bounds: list[float], value: float) -> int:
-    return next(index for index, bound in enumerate(bounds) if value <= bound)
-
-
-def _histogram(values: list[float], labels: str = "") -> str:
-    """As prom-client writes it."""
-    comma = "," if labels else ""
-    lines = ["# HELP whisper_h Seconds.", "# TYPE whisper_h histogram"]
-    for bound in BOUNDS:
-        count = sum(value <= bound for value in values)
-        le = "+Inf" if bound == math.inf else repr(bound)
-        lines.append(f'whisper_h_bucket{{le="{le}"{comma}{labels}}} {count}')
-    braces = f"{{{labels}}}" if labels else ""
-    lines += [f"whisper_h_sum{braces} {math.fsum(values)!r}", f"whisper_h_count{braces} {len(values)}"]
-    return "\n".join(lines) + "\n"
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        [],
-        [0.0],
-        [0.1, 0.5, 2.0, 10.0],
-        [0.05, 0.3, 0.3, 1.0, 7.0],
-        [50.0],
-        [10.0000001],
-        [0.01, 20.0, 3000.0],
-        [0.1] * 1000,
-        [0.1000001, 0.5000001, 2.0000001],
-    ],
-)
-def test_observations_fill_the_same_buckets_and_have_the_same_sum(values: list[float]) -> None:
-    counts = [0.0] * len(BOUNDS)
-    for value in values:
-        counts[_bucket(BOUNDS, value)] += 1
-    made = [value for value, times in observations(BOUNDS, counts, math.fsum(values)) for _ in range(times)]
-    for index in range(len(BOUNDS)):
-        assert sum(_bucket(BOUNDS, value) == index for value in made) == counts[index]
-    assert math.fsum(made) == pytest.approx(math.fsum(values), rel=1e-12, abs=1e-12)
-
-
-async def test_a_histogram_read_at_any_moments_is_the_childs() -> None:
-    chance = random.Random(7)  # noqa: S311 (no secret)
-    values: list[float] = []
+def test_counters_add_up_and_gauges_are_as_they_are() -> None:
     recorder = _Recorder()
     relay = MetricsRelay(recorder)
-    for _ in range(30):
-        values += [chance.expovariate(0.5) for _ in range(chance.randrange(20))]
-        await relay.record(_histogram(values, 'priority="final"'))
-    key = ("whisper_h", "{'priority': 'final'}")
-    assert sum(recorder.counts[key]) == len(values)
-    for index, bound in enumerate(BOUNDS):
-        assert sum(recorder.counts[key][: index + 1]) == sum(value <= bound for value in values)
-    assert recorder.sums[key] == pytest.approx(math.fsum(values), rel=1e-9)
-
-
-async def test_counters_add_up_and_gauges_are_as_they_are() -> None:
-    recorder = _Recorder()
-    relay = MetricsRelay(recorder)
-    for count, gauge in [(2, "1.5"), (2, "0"), (7, "+Inf")]:
-        await relay.record(
+    for count, gauge in [(2, "1.5"), (2, "0"), (7.5, "+Inf")]:
+        relay.record(
             "# HELP whisper_errors_total Errors sent.\n# TYPE whisper_errors_total counter\n"
-            f'whisper_errors_total{{code="internal"}} {count}\n'
+            f'whisper_errors_total{{code="internal"}} {count}\nwhisper_errors_total{{code="timeout"}} 0\n'
             f"# HELP whisper_open Open.\n# TYPE whisper_open gauge\nwhisper_open {gauge}\n"
             "# HELP process_cpu_seconds_total Not ours.\n# TYPE process_cpu_seconds_total counter\n"
             "process_cpu_seconds_total 4\n"
         )
-    assert dict(recorder.counters) == {("whisper_errors_total", "{'code': 'internal'}"): 7}
-    assert recorder.gauges == {("whisper_open", "{}"): math.inf}
+    assert recorder.counters == {"whisper_errors_total{'code': 'internal'}": 7.5}
+    assert recorder.gauges == {"whisper_open{}": math.inf}
     assert recorder.descriptions == {"whisper_errors_total": "Errors sent.", "whisper_open": "Open."}
 
 
-async def test_nothing_new_is_recorded_as_nothing() -> None:
+def test_a_histogram_has_its_buckets_its_sum_and_its_count() -> None:
     recorder = _Recorder()
     relay = MetricsRelay(recorder)
-    for _ in range(3):
-        await relay.record(_histogram([0.2, 30.0]))
-    assert recorder.counts == {("whisper_h", "{}"): [0, 1, 0, 0, 1]}
-    assert recorder.sums["whisper_h", "{}"] == pytest.approx(30.2)
+    for low, high, total in [(1, 1, 0.25), (1, 3, 70.125)]:
+        relay.record(
+            "# HELP whisper_wait_seconds Waits.\n# TYPE whisper_wait_seconds histogram\n"
+            f'whisper_wait_seconds_bucket{{le="0.5",priority="final"}} {low}\n'
+            f'whisper_wait_seconds_bucket{{le="+Inf",priority="final"}} {high}\n'
+            f'whisper_wait_seconds_sum{{priority="final"}} {total}\n'
+            f'whisper_wait_seconds_count{{priority="final"}} {high}\n'
+        )
+    assert recorder.counters == {}
+    assert recorder.gauges == {
+        "whisper_wait_seconds_bucket{'le': '0.5', 'priority': 'final'}": 1,
+        "whisper_wait_seconds_bucket{'le': '+Inf', 'priority': 'final'}": 3,
+        "whisper_wait_seconds_sum{'priority': 'final'}": 70.125,
+        "whisper_wait_seconds_count{'priority': 'final'}": 3,
+    }
+
+
+def test_larger_buckets_are_recorded_before_smaller_ones() -> None:
+    recorder = _Recorder()
+    MetricsRelay(recorder).record(
+        "# TYPE whisper_h histogram\n"
+        'whisper_h_bucket{le="1"} 1\nwhisper_h_bucket{le="2"} 2\nwhisper_h_bucket{le="+Inf"} 3\n'
+        "whisper_h_sum 9\nwhisper_h_count 3\n"
+    )
+    buckets = [name for name in recorder.gauges if "bucket" in name]
+    assert buckets == ["whisper_h_bucket{'le': '+Inf'}", "whisper_h_bucket{'le': '2'}", "whisper_h_bucket{'le': '1'}"]
