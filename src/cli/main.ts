@@ -196,9 +196,14 @@ function heedStdin({ socket, untilStdinEnds }: ListenOptions): void {
   process.stdin.on('close', end).resume();
 }
 
+/** npm passes on the Ctrl-C that the terminal has sent to this process, too: what follows so soon is no second one. */
+const SAME_SIGNAL_MS = 500;
+let firstSignalMs: number | undefined;
+
 /** The first signal ends in order, a second at once. */
 function onSignal(): void {
-  if (shutdown.signal.aborted) process.exit(EXIT_INTERRUPTED);
+  firstSignalMs ??= performance.now();
+  if (shutdown.signal.aborted && performance.now() - firstSignalMs > SAME_SIGNAL_MS) process.exit(EXIT_INTERRUPTED);
   shutdown.abort();
 }
 

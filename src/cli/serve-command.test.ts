@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
@@ -63,5 +63,26 @@ test('while the model is downloaded it is alive and not ready; SIGTERM ends it w
   assert.equal((await fetch(`${url}/health`)).status, 200);
   assert.equal((await fetch(`${url}/ready`)).status, 503);
   child.kill('SIGTERM');
+  assert.equal(await ended, 0);
+});
+
+test('a Ctrl-C that arrives twice, from the terminal and from npm, ends it in order', async (context) => {
+  const hub = await startFakeHub({ stallAfterBytes: 1000 });
+  context.after(() => hub.close());
+  const { child, ended, stderr } = start(context, ['--port', '0', '--model', FAKE_REPOSITORY], {
+    HF_ENDPOINT: hub.endpoint,
+    HTTP_PROXY: '',
+    http_proxy: '',
+    WHISPER_CACHE: mkdtempSync(join(root, 'cache-')),
+  });
+  await Promise.race([hub.stalled, ended.then((code) => assert.fail(`ended with ${code}: ${stderr()}`))]);
+  // a request under way keeps it from ending before the second signal is there
+  const url = /http:\/\/127\.0\.0\.1:\d+/.exec(stderr())?.[0] ?? '';
+  const { port } = new URL(url);
+  const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined);
+  socket.write('POST /transcribe HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n');
+  await once(socket, 'connect');
+  child.kill('SIGINT');
+  setTimeout(() => child.kill('SIGINT'), 20);
   assert.equal(await ended, 0);
 });

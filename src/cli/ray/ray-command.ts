@@ -59,7 +59,7 @@ export function addRayCommands(program: Command, { print, signal, withProgress }
 }
 
 const START_HELP = `
-The first start makes a virtual environment with Ray in it: a minute, and 0.7 GB in the cache folder. It needs Python 3.10 or newer, and pip.
+The first start makes a virtual environment with Ray in it: half a minute or more, and 0.5 GB in the cache folder. It needs Python 3.10 or newer, and pip.
 Ray's processes inherit this environment: WHISPER_* variables set the options of \`serve\` and \`asr\` that are not named here.
 Ray's own ports are open to the network and ask for nothing unless RAY_AUTH_MODE=token is set: keep it behind a firewall.`;
 
