@@ -53,6 +53,10 @@ const routes = {
     response.end('# HELP whisper_fake_total Fakes.\n# TYPE whisper_fake_total counter\nwhisper_fake_total{kind="x"} 3\n');
   },
   '/events': (_request, response) => json(response, 200, { events, received, sent }),
+  '/forget': (_request, response) => {
+    events.length = received = sent = 0;
+    json(response, 200, {});
+  },
   '/unready': (_request, response) => {
     isReady = false;
     json(response, 200, {});

@@ -71,11 +71,16 @@ class BridgedChild:
     client: aiohttp.ClientSession
     port: int
     errors: list[BaseException]
-    """What the bridge raised; a test that does not expect it leaves it to `bridged_child` to find nothing here."""
+    """What the bridge raised. A test that expects it takes it away: something that is left here fails the test."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    async def forget(self) -> None:
+        """The child counts and remembers anew."""
+        async with self.child.session.get("http://child/forget"):
+            pass
 
     async def has_seen(self, event: str) -> bool:
         return event in (await events(self.child))["events"]
@@ -111,5 +116,9 @@ async def served(application: AsgiApp) -> AsyncIterator[int]:
     try:
         yield listener.getsockname()[1]
     finally:
+        # by itself it would look for these only ten times a second
         server.force_exit = server.should_exit = True
-        await task
+        await server.shutdown(sockets=[listener])
+        await server.lifespan.shutdown()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

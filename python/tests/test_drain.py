@@ -65,17 +65,20 @@ class _Controller:
     def __init__(self, answers: bool) -> None:
         self.answers = answers
         self.asked = 0
+        self.on_asked: Callable[[], None] = lambda: None
 
     async def __call__(self) -> bool:
         self.asked += 1
+        self.on_asked()
         return self.answers
 
 
 async def _watch(controller: _Controller, on_drain: Callable[[], None]) -> tuple[DrainWatch, asyncio.Task[None]]:
-    watch = DrainWatch(controller, on_drain, HealthSilence(min_silence_seconds=0.05), second_look_seconds=0.05)
+    """A replica that was asked after a few times, and is not any more."""
+    watch = DrainWatch(controller, on_drain, HealthSilence(min_silence_seconds=0.3), second_look_seconds=0.01)
     for _ in range(3):
         watch.heard()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
     return watch, asyncio.create_task(watch.run())
 
 
@@ -101,8 +104,7 @@ async def test_a_check_that_comes_while_the_controller_is_asked_keeps_the_replic
     drained: list[bool] = []
     controller = _Controller(answers=True)
     watch, task = await _watch(controller, lambda: drained.append(True))
-    await eventually(lambda: controller.asked == 1)
-    watch.heard()
-    await asyncio.sleep(0.06)
+    controller.on_asked = watch.heard
+    await eventually(lambda: controller.asked >= 2)
     assert drained == []
     task.cancel()
