@@ -11,12 +11,13 @@ import { fixed, formatColumns } from '../capacity/table.ts';
 import { benchPython, PythonWorker } from '../python.ts';
 import { environmentOf, writeResult } from '../report.ts';
 import { overheadRound, type Round } from './overhead.ts';
+import { type ScaleReport, stepInLoad } from './scale.ts';
 import { holdSockets, type SocketReport } from './sockets.ts';
 
 const HELP = `npm run bench:ray -- [options]        (run npm run build first: both are started from dist/)
 
 The same paced streams of real speech through the service in one process and on a local Ray, in turns: processor time, when words come,
-and what the way to the recogniser costs a window; then quiet sockets on one replica, with pings. Writes JSON into bench/results/.
+and what the way to the recogniser costs a window; a step in load, until a second recogniser shares it; quiet sockets on one replica, with pings. Writes JSON into bench/results/.
 Needs Linux, python3, PyPI, and the ports of a local Ray.
 
   --corpus FOLDER       folder with manifest.jsonl; may be given several times (default ../shared/corpus)
@@ -24,6 +25,7 @@ Needs Linux, python3, PyPI, and the ports of a local Ray.
   --seconds N           audio of each (default 60)
   --rounds N            (default 2)
   --model NAME          (default base)
+  --step N              streams that begin at once on one recogniser (default 20); 0: none
   --sockets N           quiet sockets (default 200); 0: none
   --socket-seconds N    (default 60)
   --out FILE            the JSON result (default bench/results/DATE-COMMIT-ray.json)
@@ -54,7 +56,7 @@ async function quietSockets(
   }
 }
 
-function show(rounds: readonly Round[], sockets: SocketReport | null): string {
+function showRounds(rounds: readonly Round[]): string {
   const rows = rounds.flatMap(({ idleCores, steps }, round) =>
     steps.map((step) => [
       `${round + 1}`,
@@ -89,11 +91,23 @@ function show(rounds: readonly Round[], sockets: SocketReport | null): string {
     'MB',
     'on Ray',
   ];
-  const table = formatColumns([headings, ...rows]);
-  if (sockets === null) return table;
-  const { lost, missedPongs, pings, pongMs, serverPings } = sockets;
-  return `${table}\n\n${sockets.sockets} sockets: ${lost} lost, ${pings} pings, ${missedPongs} pongs missed, pong p50 ${pongMs.p50} ms, p99 ${pongMs.p99} ms, max ${pongMs.max} ms; ${serverPings} pings of the other side`;
+  return formatColumns([headings, ...rows]);
 }
+
+const showStep = ({
+  decidedSeconds,
+  gaps,
+  lost,
+  refused,
+  runningSeconds,
+  sharingSeconds,
+  streams,
+  wordFinalSeconds,
+}: ScaleReport): string =>
+  `${streams} streams at once: second recogniser wanted after ${fixed(decidedSeconds, 1)} s, there after ${fixed(runningSeconds, 1)} s, at work after ${fixed(sharingSeconds, 1)} s; ${refused} refused, ${lost} lost, ${gaps} gaps, words final p95 ${fixed(wordFinalSeconds.p95)} s`;
+
+const showSockets = ({ lost, missedPongs, pings, pongMs, serverPings, sockets }: SocketReport): string =>
+  `${sockets} sockets: ${lost} lost, ${pings} pings, ${missedPongs} pongs missed, pong p50 ${pongMs.p50} ms, p99 ${pongMs.p99} ms, max ${pongMs.max} ms; ${serverPings} pings of the other side`;
 
 async function bench(): Promise<void> {
   const { values } = parseArgs({
@@ -103,6 +117,7 @@ async function bench(): Promise<void> {
       seconds: { type: 'string', default: '60' },
       rounds: { type: 'string', default: '2' },
       model: { type: 'string', default: 'base' },
+      step: { type: 'string', default: '20' },
       sockets: { type: 'string', default: '200' },
       'socket-seconds': { type: 'string', default: '60' },
       out: { type: 'string' },
@@ -118,16 +133,19 @@ async function bench(): Promise<void> {
   const generator = new LoadGenerator();
   try {
     const clips = await speechClips(parsed.options.corpora, python);
+    const parts = { options: parsed.options, generator, clips, progress };
     const rounds: Round[] = [];
     for (let round = 0; round < Number(values.rounds); round++) {
-      rounds.push(await overheadRound({ options: parsed.options, generator, clips, progress }, round));
-      progress(show(rounds, null));
+      rounds.push(await overheadRound(parts, round));
+      progress(showRounds(rounds));
     }
-    const sockets =
-      Number(values.sockets) > 0 ? await quietSockets(Number(values.sockets), Number(values['socket-seconds']), values.model) : null;
-    console.log(show(rounds, sockets));
+    const step = Number(values.step) > 0 ? await stepInLoad(Number(values.step), parts) : null;
+    if (step !== null) progress(showStep(step));
+    const held = { count: Number(values.sockets), seconds: Number(values['socket-seconds']) };
+    const sockets = held.count > 0 ? await quietSockets(held.count, held.seconds, values.model) : null;
+    console.log([showRounds(rounds), step === null ? '' : showStep(step), sockets === null ? '' : showSockets(sockets)].join('\n\n'));
     const { corpus: _, out, help: __, ...settings } = values;
-    console.log(await writeResult(out ?? null, 'ray', { environment, settings, rounds, sockets }));
+    console.log(await writeResult(out ?? null, 'ray', { environment, settings, rounds, step, sockets }));
   } finally {
     generator.close();
     python.close();

@@ -15,6 +15,7 @@ import { ServeApi } from '../../src/cli/ray/serve-api.ts';
 import type { ServerMessage } from '../../src/protocol/stream-messages.ts';
 import { testClips } from '../audio.ts';
 import { commandLine, descendants, hasEnded } from '../processes.ts';
+import { testPython } from '../ray-environment.ts';
 import { openStream, until } from '../server-harness.ts';
 import { ON_RAY, ServerProcess } from '../server-process.ts';
 import { type StreamOutcome, streamAudio } from '../stream-audio.ts';
@@ -57,7 +58,7 @@ before(async () => {
   onRay = await ServerProcess.start({
     entry: 'start',
     ...ON_RAY,
-    args: [...MODEL, '--config', file, ...ports, ...replicas].map(String),
+    args: [...MODEL, '--config', file, ...ports, ...replicas, '--venv', (await testPython()).folder].map(String),
   });
 });
 
