@@ -110,4 +110,6 @@ async function main(args: readonly string[]): Promise<void> {
   process.exitCode = tally.problems.length === 0 ? 0 : 1;
 }
 
+// As src/cli/launch.cts does for users
+process.env.ORT_DISABLE_TELEMETRY ||= '1';
 await main(process.argv.slice(2));

@@ -101,10 +101,10 @@ def test_the_child_sees_the_gpus_of_its_replica_only_and_nothing_of_ray() -> Non
         "RAY_AUTH_TOKEN": "secret",
         "PYTHONPATH": "/x",
         "WHISPER_PORT": "1",
-        "WHISPER_API_KEY": "key",
+        "WHISPER_API_KEYS": "key",
         "PATH": "/bin",
     }
-    kept = {"WHISPER_API_KEY": "key", "PATH": "/bin"}
+    kept = {"WHISPER_API_KEYS": "key", "PATH": "/bin"}
     assert child_environment(variables, has_gpus=True) == {**kept, "CUDA_VISIBLE_DEVICES": "2,3"}
     assert child_environment(variables, has_gpus=False) == {**kept, "CUDA_VISIBLE_DEVICES": ""}
     assert child_environment({"PATH": "/bin"}, has_gpus=False) == {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": ""}

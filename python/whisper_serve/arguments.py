@@ -12,7 +12,7 @@ class _Arguments(BaseModel):
 
 
 class ServerArguments(_Arguments):
-    """Of each TranscriptionServer replica. API keys are not here: they come from the variable WHISPER_API_KEY of its
+    """Of each TranscriptionServer replica. API keys are not here: they come from the variable WHISPER_API_KEYS of its
     environment."""
 
     max_sessions: _Count = Field(default=1024, description="streams that one replica has open at once")
