@@ -17,7 +17,7 @@ const TEST_FOLDERS = ['src', 'test', 'client', 'bench'];
 const isHeavy = (path: string): boolean => path.startsWith('test/e2e/') || path.includes('browser');
 
 const UNIT_CONCURRENCY = 2;
-const FILE_TIMEOUT_MS = 20 * 60_000;
+const FILE_TIMEOUT_MS = 8 * 60_000;
 
 /** How a skip's reason may begin, and whether what it says it needs is really missing. */
 const ALLOWED_SKIPS: Readonly<Record<string, () => boolean>> = {

@@ -222,7 +222,7 @@ test('options name what is wrong with them', () => {
   assert.deepEqual(options('--server-arg=--max-sessions=4').serverArgs, ['--max-sessions=4']);
   assert.equal(options('--overload', '2').mode, 'overload');
   assert.throws(() => options('--streams', '0'), /--streams: got 0/);
-  assert.throws(() => options('--systems', 'theirs'), /theirs is none of ours, naive, whisperlive/);
+  assert.throws(() => options('--systems', 'theirs'), /theirs is none of ours, ray, naive, whisperlive/);
   assert.throws(() => options('--soak', '30'), /give --streams one number/);
   assert.throws(() => options('--soak', '1', '--overload', '2'), /give one of them/);
 });

@@ -21,6 +21,7 @@ test('before anything happened there are the times of the warm-up and nothing el
     finalShare: 0,
     partialShare: 0,
     fileShare: 0,
+    finalShareOfOthers: 0,
     finalSeconds: 0.2,
     partialSeconds: 0.1,
     oldestFinalSeconds: 0,

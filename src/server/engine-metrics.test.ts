@@ -8,6 +8,7 @@ import { startTestServer } from '../../test/server-harness.ts';
 import type { WindowObservation } from '../engine/local-transcriber.ts';
 import type { TranscriberLoad } from '../engine/transcriber.ts';
 import { createEngineMetrics } from './engine-metrics.ts';
+import { createRemoteMetrics } from './remote-metrics.ts';
 
 const DONE: WindowObservation = {
   priority: 'final',
@@ -66,12 +67,13 @@ test('while there are no engines, their load is not told', async () => {
   assert.doesNotMatch(await registry.metrics(), /whisper_engine_load_share\{/);
 });
 
-test('docs/metrics.md names every metric, and only those', async () => {
+test('docs/metrics.md names every metric, and only those', async (context) => {
   const server = await startTestServer();
+  context.after(() => server.close());
   createEngineMetrics(server.registry, () => null);
+  createRemoteMetrics(server.registry, () => 1);
   const registered = (await server.registry.getMetricsAsJSON()).map(({ name }) => name).filter((name) => name.startsWith('whisper_'));
   const page = await readFile(new URL('../../docs/metrics.md', import.meta.url), 'utf8');
   const documented = [...page.matchAll(/^\| `(whisper_\w+)`/gm)].map(([, name]) => name);
   assert.deepEqual(documented.sort(), registered.sort());
-  await server.close();
 });
