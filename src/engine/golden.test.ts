@@ -8,7 +8,7 @@ import { type GoldenWindow, goldenClip, goldenInput, readGolden } from '../../te
 import { SAMPLE_RATE } from '../core/units.ts';
 import { CrossCache, SelfCache } from './caches.ts';
 import { Engine } from './engine.ts';
-import { MASKED, type ModelSession, SAMPLES_PER_POSITION, type StepOutput } from './model-session.ts';
+import { MASKED, type ModelSession, SAMPLES_PER_POSITION, type StepOutput, sessionOptions } from './model-session.ts';
 import { DEFAULT_RULES } from './rules.ts';
 
 const NAMES = ['base', 'tiny.en'] as const;
@@ -95,8 +95,8 @@ for (const name of NAMES) {
 
   test(`${name} in float32 computes the reference's numbers, padded to 30 s and on a window of 7 s`, async () => {
     const { model, session } = await testSession(name, 'float32');
-    const encoder = await InferenceSession.create(model.graphs.encoder, { intraOpNumThreads: TEST_THREADS });
-    const rough = await InferenceSession.create((await testModel(name, 'int8')).graphs.encoder, { intraOpNumThreads: TEST_THREADS });
+    const encoder = await InferenceSession.create(model.graphs.encoder, sessionOptions(TEST_THREADS));
+    const rough = await InferenceSession.create((await testModel(name, 'int8')).graphs.encoder, sessionOptions(TEST_THREADS));
     for (const window of golden.windows) {
       const label = `${window.seconds} s`;
       const { mel, encoded } = await encoderOutputs(encoder, window.samples);

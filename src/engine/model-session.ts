@@ -40,6 +40,25 @@ export interface StepOutput {
 /** Added to a score, it is as good as minus infinity, and still finite for rows that see nothing else. */
 export const MASKED = -1e9;
 
+/** @param threads for one operation, at least 1 */
+export const sessionOptions = (threads: number): InferenceSession.SessionOptions => ({
+  intraOpNumThreads: threads,
+  interOpNumThreads: 1,
+  graphOptimizationLevel: 'all',
+  // Plans are kept per shape, and every window has its own.
+  enableMemPattern: false,
+  logSeverityLevel: 3,
+  extra: {
+    session: {
+      // Threads that wait by spinning cost the other streams their processor.
+      intra_op: { allow_spinning: '0' },
+      set_denormal_as_zero: '1',
+      // x86 without VNNI adds int8 products in 16 bits, which overflow: the kernels for unsigned weights do not.
+      x64quantprecision: '1',
+    },
+  },
+});
+
 export class ModelSession {
   readonly config: ModelConfig;
   readonly shape: CacheShape;
@@ -66,16 +85,7 @@ export class ModelSession {
 
   /** @param threads for one operation, at least 1 */
   static async load(files: GraphFiles, config: ModelConfig, threads: number): Promise<ModelSession> {
-    const options: InferenceSession.SessionOptions = {
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      graphOptimizationLevel: 'all',
-      // Plans are kept per shape, and every window has its own.
-      enableMemPattern: false,
-      logSeverityLevel: 3,
-      // Threads that wait by spinning cost the other streams their processor.
-      extra: { session: { intra_op: { allow_spinning: '0' }, set_denormal_as_zero: '1' } },
-    };
+    const options = sessionOptions(threads);
     const encoder = await InferenceSession.create(files.encoder, options);
     const decoder = await InferenceSession.create(files.decoder, options);
     return new ModelSession(config, encoder, decoder);
