@@ -12,7 +12,7 @@ export const SYSTEM_TITLES: Readonly<Record<SystemName, string>> = {
   whisperlive: 'WhisperLive',
 };
 
-const CONFIG = {
+export const CONFIG = {
   background: 'white',
   font: 'Helvetica, Arial, sans-serif',
   axis: { labelFontSize: 14, titleFontSize: 15, titleFontWeight: 'normal', gridColor: '#e6e6e6' },
@@ -20,11 +20,11 @@ const CONFIG = {
   title: { fontSize: 17, anchor: 'start', fontWeight: 'bold', subtitleFontSize: 14 },
   line: { strokeWidth: 2.5 },
 } as const;
-const WIDTH = 620;
+export const WIDTH = 620;
 const HEIGHT = 360;
 const BOUND_COLOR = '#b00020';
 /** Distinguishable for the colour-blind (Okabe and Ito). */
-const COLORS = ['#0072b2', '#e69f00', '#009e73', '#cc79a7'] as const;
+export const COLORS = ['#0072b2', '#e69f00', '#009e73', '#cc79a7'] as const;
 const SYSTEM_COLORS: Readonly<Record<SystemName, string>> = { ours: COLORS[0], ray: COLORS[3], naive: COLORS[1], whisperlive: COLORS[2] };
 const DASHES = [
   [1, 0],
@@ -32,7 +32,7 @@ const DASHES = [
   [2, 3],
 ];
 
-async function toSvg(spec: TopLevelSpec): Promise<string> {
+export async function toSvg(spec: TopLevelSpec): Promise<string> {
   return new View(parse(compile(spec).spec), { renderer: 'none' }).toSVG();
 }
 

@@ -15,7 +15,7 @@ import { checkPorts } from './ports.ts';
 import { readPythonRequirements } from './requirements.ts';
 import { ServeApi, waitUntilRunning } from './serve-api.ts';
 import type { ServeConfig } from './serve-config.ts';
-import { mayRun, type RayState, readState, type StateKey, writeState } from './state-file.ts';
+import { mayRun, type RayState, readState, type StateKey, wasStopped, writeState } from './state-file.ts';
 import { endState } from './stop-command.ts';
 
 export interface StartOptions extends PlanOptions {
@@ -45,7 +45,9 @@ export async function startRay(options: StartOptions, progress: ProgressDisplay,
     stays = options.detach;
     if (options.detach) return;
     const log = await Promise.race([aborted(signal), running.head?.ended ?? forever()]);
-    if (log !== undefined) throw new CommandError(`Ray ended:\n${log}`);
+    if (log === undefined) return;
+    if (!wasStopped(await readState(options))) throw new CommandError(`Ray ended:\n${log}`);
+    progress.message('Stopped by `ray stop`.');
   } catch (error) {
     const { own } = running.state;
     if (!signal.aborted && own !== null) progress.message(`Logs are kept in ${logFolder(own.folder)}`);

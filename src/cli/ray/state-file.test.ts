@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { stopHead } from './cluster.ts';
 import { identify, isAlive, type ProcessIdentity, sessionProcesses } from './process-identity.ts';
-import { mayRun, type RayState, readState, removeState, writeState } from './state-file.ts';
+import { mayRun, type RayState, readState, removeState, wasStopped, writeState } from './state-file.ts';
 
 const cache = await realpath(await mkdtemp(join(tmpdir(), 'state-')));
 after(() => rm(cache, { recursive: true }));
@@ -44,6 +44,11 @@ test('a state is kept for each dashboard until it is removed; one that cannot be
   await removeState(one);
   await removeState(one);
   assert.equal(await readState(one), null);
+});
+
+test('a Ray that ends was stopped if its state says so or is gone', () => {
+  assert.ok(wasStopped(null) && wasStopped({ ...stateWith(null), isStopping: true }));
+  assert.ok(!wasStopped(stateWith(null)));
 });
 
 test('a number alone does not make a process ours', async () => {

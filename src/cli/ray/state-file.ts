@@ -20,6 +20,8 @@ export interface RayState {
   readonly metricsUrl: string;
   /** Names of our applications. */
   readonly applications: readonly string[];
+  /** `ray stop` is at it: whoever waits for Ray need not wonder why it ends. @default false */
+  readonly isStopping?: boolean;
 }
 
 /** One Ray for each port of a dashboard. */
@@ -46,6 +48,9 @@ export async function writeState(key: StateKey, state: RayState): Promise<void> 
   await writeFile(`${path}.new`, `${JSON.stringify(state, null, 2)}\n`);
   await rename(`${path}.new`, path);
 }
+
+/** Of the state as it is once Ray has ended: whether somebody wanted that. */
+export const wasStopped = (state: RayState | null): boolean => state === null || state.isStopping === true;
 
 export const removeState = (key: StateKey): Promise<void> => rm(statePath(key), { force: true });
 

@@ -5,7 +5,7 @@ import { CommandError } from '../command-error.ts';
 import type { ProgressDisplay } from '../progress.ts';
 import { stopHead } from './cluster.ts';
 import { ServeApi } from './serve-api.ts';
-import { type RayState, readState, removeState, type StateKey } from './state-file.ts';
+import { type RayState, readState, removeState, type StateKey, writeState } from './state-file.ts';
 
 export async function stopRay(key: StateKey, progress: ProgressDisplay): Promise<void> {
   const state = await readState(key);
@@ -14,6 +14,7 @@ export async function stopRay(key: StateKey, progress: ProgressDisplay): Promise
     return;
   }
   progress.step(state.own === null ? 'Removing the service; streams that are open may go on for a while' : 'Stopping');
+  if (state.own !== null) await writeState(key, { ...state, isStopping: true });
   await endState(key, state, { api: new ServeApi(state.dashboardUrl, process.env) });
   progress.message(state.own === null ? 'The service is removed; Ray itself is not ours, and runs on.' : 'Stopped.');
 }
