@@ -1,0 +1,1 @@
+"""Parts of the load test that locustfile.py puts together."""
