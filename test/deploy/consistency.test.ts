@@ -220,6 +220,15 @@ forEachOverlay('versions are those of the package and of its Ray', async (object
   }
 });
 
+test('Prometheus is told of every pod, and of ports that are there', async () => {
+  const { podMetricsEndpoints, selector } = find(await render('monitoring'), 'PodMonitor').spec;
+  for (const group of podGroups(rendered.get('overlays/gpu') ?? [])) {
+    for (const [key, value] of Object.entries(selector.matchLabels))
+      assert.equal(group.template.metadata.labels?.[key], value, group.groupName);
+    for (const { port } of podMetricsEndpoints) assert.ok(portOf(group, port) !== undefined, `${group.groupName}: ${port}`);
+  }
+});
+
 test('only recognisers of the overlays gpu and eks take GPUs', () => {
   const gpus = (overlay: string): string[] =>
     podGroups(rendered.get(overlay) ?? []).flatMap(({ groupName, resources }) => (resources?.GPU === undefined ? [] : [groupName]));

@@ -47,7 +47,7 @@ const MISTAKES: ReadonlyArray<{ readonly kind: string; readonly text: string; re
   { kind: 'RayService', text: '"version":"v2"', wrong: '"version":"2"', said: /'2' is not one of/ },
   { kind: 'NetworkPolicy', text: '"podSelector"', wrong: '"podselector"', said: /podselector/ },
   { kind: 'PodDisruptionBudget', text: '"minAvailable"', wrong: '"minReady"', said: /minReady/ },
-  { kind: 'Ingress', text: '"pathType":"Prefix"', wrong: '"pathtype":"Prefix"', said: /pathtype/ },
+  { kind: 'Ingress', text: '"pathType":"Prefix"', wrong: '"pathtype":"Prefix"', said: /'pathType' is a required/ },
   { kind: 'NodePool', text: '"consolidationPolicy":"WhenEmpty"', wrong: '"consolidationPolicy":"IfEmpty"', said: /IfEmpty/ },
   { kind: 'EC2NodeClass', text: '"volumeSize":"4Gi"', wrong: '"volumeSize":"4 Gi"', said: /4 Gi/ },
   { kind: 'ClusterConfig', text: '"withOIDC"', wrong: '"withOidc"', said: /withOidc/ },
