@@ -31,6 +31,8 @@ events.init_command_line_parser.add_listener(add_options)
 def set_up(environment: Environment, **_: Any) -> None:
     try:
         LoadUser.run_of_test = run = Run(environment)
+        if environment.web_ui is None and not isinstance(environment.runner, WorkerRunner):
+            run.check_host()
         run.load()
     except (AudioError, ValueError) as error:
         sys.exit(f"load test: {error}")
@@ -44,6 +46,7 @@ def set_up(environment: Environment, **_: Any) -> None:
         try:
             run.start()
         except (AudioError, ValueError) as error:
+            environment.process_exit_code = 1
             raise StopTest(f"load test: {error}") from error
         share_users()
 

@@ -60,8 +60,16 @@ class Run:
         if self.makes_load and wanted != self._loaded:
             self.clips = load_clips(*wanted)
             self._loaded = wanted
+            # so that the time this took is not taken from --run-time
+            gevent.get_hub().loop.update_now()
+
+    def check_host(self) -> None:
+        if not str(self._environment.host).startswith(("http://", "https://")):
+            raise ValueError("--host: expected a URL such as http://localhost:8000")
 
     def start(self) -> None:
+        """Raises AudioError or ValueError."""
+        self.check_host()
         self.load()
         self.is_finishing = False
         self.totals.clear()

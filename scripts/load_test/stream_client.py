@@ -52,17 +52,15 @@ class StreamClient:
         self._headers = dict(headers)
         self._plan = plan
         self._observer = observer
-        self._is_interrupted = False
         self._is_closed = False
         self._close_code = _ABNORMAL
-        # set when the sender has a reason not to wait for its next frame
+        # set when no more audio is to be sent
         self._wake = Event()
         self._ended = Event()
         self._ended_at = 0.0
 
     def interrupt(self) -> None:
         """Sends no more audio, and lets what was sent become final."""
-        self._is_interrupted = True
         self._wake.set()
 
     def play(self, config: Mapping[str, Any]) -> Ending:
@@ -121,10 +119,10 @@ class StreamClient:
         began = free_at = time.perf_counter()
         for frame in range(self._plan.frame_count):
             due = began + (frame + 1) * FRAME_SECONDS
-            delay = due - time.perf_counter()
-            if delay > 0:
+            # gevent's timers count from when its loop last looked at the clock, and so may be early
+            while (delay := due - time.perf_counter()) > 0 and not self._wake.is_set():
                 self._wake.wait(delay)
-            if self._is_interrupted or self._is_closed:
+            if self._wake.is_set():
                 return
             now = time.perf_counter()
             # Where the service did not take the frame before, it is the one that is late.
