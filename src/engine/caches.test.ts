@@ -166,6 +166,25 @@ test('windows that are appended to others, longer or shorter, keep their numbers
   );
 });
 
+test('a cache is as wide as its widest window again when a much wider one has left, whatever its place', () => {
+  for (const wide of [0, 1, 2]) {
+    const cache = new CrossCache(SHAPE);
+    const model = [0, 1, 2].map((id) => ({ id, frames: id === wide ? 10 : 4 + id }));
+    for (const { id, frames } of model) {
+      const single = new CrossCache(SHAPE);
+      single.reset(1, frames);
+      encode(single, 0, id);
+      cache.copyFrom(cache.append(frames), single);
+    }
+    assert.equal(cache.positions, 10);
+    cache.remove(wide);
+    const last = model.pop() as (typeof model)[0];
+    if (wide < model.length) model[wide] = last;
+    assert.equal(cache.positions, Math.max(...model.map(({ frames }) => frames)));
+    checkWindows(cache, model);
+  }
+});
+
 /** A row of the naive model: for each of its tokens a number that stands for the token's keys and values. */
 type Row = readonly number[];
 

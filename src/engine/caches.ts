@@ -13,6 +13,9 @@ export interface CacheShape {
 
 type Feeds = Record<string, Tensor>;
 
+/** Every step reads the padding, too; making a cache narrower takes as long as a step or two reading it. */
+const NARROW_FROM = 0.8;
+
 /** A named tensor of shape [rows, outer, inner...] of which rows come and go; `inner` depends on the batch. */
 interface Slot {
   readonly name: string;
@@ -146,7 +149,7 @@ export class CrossCache implements EncodedWindows {
     return copy;
   }
 
-  /** Drops window `w`; the last one takes its place. */
+  /** Drops window `w`; the last one takes its place. What only the dropped one was wide enough to need is given up. */
   remove(w: number): void {
     const last = --this.windows;
     if (w !== last) {
@@ -158,6 +161,11 @@ export class CrossCache implements EncodedWindows {
     }
     this.frames.length = last;
     this.#feeds = null;
+    const widest = Math.max(0, ...this.frames);
+    if (widest > 0 && widest <= NARROW_FROM * this.positions) {
+      for (const slot of this.#slots) narrow(slot, last, this.positions, widest);
+      this.positions = widest;
+    }
   }
 
   #views(first: number, count: number): Feeds {
@@ -169,6 +177,12 @@ export class CrossCache implements EncodedWindows {
     }
     return views;
   }
+}
+
+/** Moves the runs of `windows` windows together, from `from` to `to` positions, in place: the first run first. */
+function narrow(slot: Slot, windows: number, from: number, to: number): void {
+  const { runs, width } = runsOf(slot);
+  for (let r = 1; r < windows * runs; r++) slot.data.copyWithin(r * to * width, r * from * width, (r * from + to) * width);
 }
 
 /** Moves the runs of `windows` windows apart, from `from` to `to` positions, in place: the last run first. */
