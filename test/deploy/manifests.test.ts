@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { kubectl } from '../kubectl.ts';
 import { type KubernetesObject, readObjects, render, renderWith, validate } from './manifests.ts';
 
 const KUSTOMIZATIONS = ['base', 'overlays/cpu', 'overlays/gpu', 'overlays/eks', 'eks/karpenter', 'monitoring'];
@@ -57,7 +58,7 @@ const MISTAKES: ReadonlyArray<{ readonly kind: string; readonly text: string; re
 
 test('a wrong key or value is found in every kind of object', async () => {
   const folders = ['overlays/eks', 'eks/karpenter', 'monitoring'];
-  const objects = [...(await Promise.all(folders.map(render))).flat(), ...(await readObjects('eks/cluster.yaml'))];
+  const objects = [...(await Promise.all(folders.map((folder) => render(folder)))).flat(), ...(await readObjects('eks/cluster.yaml'))];
   for (const { kind, said, text, wrong } of MISTAKES) {
     const right = objects
       .filter((one) => one.kind === kind)
@@ -72,4 +73,9 @@ test('a wrong key or value is found in every kind of object', async () => {
 test('an object of an unknown kind is no valid one', async () => {
   const unknown = { apiVersion: 'example.com/v1', kind: 'Nothing', metadata: { name: 'nothing' } };
   assert.match((await validate([unknown])).join('\n'), /Nothing nothing/);
+});
+
+test('the kubectl that npm has for machines without one puts the same together', async () => {
+  const program = await kubectl({ packagedOnly: process.platform === 'linux' && process.arch === 'x64' });
+  for (const folder of KUSTOMIZATIONS) assert.deepEqual(await render(folder, program), await render(folder), folder);
 });

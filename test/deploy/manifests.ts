@@ -73,9 +73,12 @@ export interface PodGroup {
   readonly template: PodTemplate;
 }
 
-/** @param folder under deploy/, with a kustomization */
-export async function render(folder: string): Promise<KubernetesObject[]> {
-  return renderFolder(join(DEPLOY_FOLDER, folder));
+/**
+ * @param folder under deploy/, with a kustomization
+ * @param program another kubectl
+ */
+export async function render(folder: string, program?: string): Promise<KubernetesObject[]> {
+  return renderFolder(join(DEPLOY_FOLDER, folder), program);
 }
 
 /** An overlay with components, as a kustomization of somebody's own would have them. */
@@ -90,8 +93,8 @@ export async function renderWith(overlay: string, components: readonly string[])
   }
 }
 
-async function renderFolder(folder: string): Promise<KubernetesObject[]> {
-  const { stdout } = await execute(await kubectl(), ['kustomize', folder], { maxBuffer: MAX_OUTPUT_BYTES });
+async function renderFolder(folder: string, program?: string): Promise<KubernetesObject[]> {
+  const { stdout } = await execute(program ?? (await kubectl()), ['kustomize', folder], { maxBuffer: MAX_OUTPUT_BYTES });
   return parseObjects(stdout);
 }
 
