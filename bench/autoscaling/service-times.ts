@@ -11,13 +11,15 @@ const profileSchema = z.strictObject({
   source: z.string().min(1),
   /** Of a replica: windows that it works on at a time, each in the time of one engine. */
   engines: z.int().positive(),
-  /** Engine time of a final window, by how many live streams an engine has. */
+  /** How long a final window holds an engine, by how many live streams an engine has. */
   finalSeconds: z
     .array(z.strictObject({ streamsPerEngine: z.number().positive(), seconds: z.number().positive() }))
     .min(1)
     .refine((points) => points.every((point, index) => index === 0 || point.streamsPerEngine > points[index - 1]!.streamsPerEngine), {
       error: 'streamsPerEngine has to rise',
     }),
+  /** How much of that time the service's own meter sees, by which streams are admitted: the engines' threads, not what runs beside them. */
+  meteredShare: z.number().positive().max(1),
   /** Standard deviation over mean of how long a window holds its engine up for others, batches and beams included. */
   variation: z.number().min(0),
   /** What a window takes beside it without holding the engine up, as in a batch that others share. */

@@ -101,7 +101,7 @@ test('one replica lets in about as many streams as the real one did', () => {
   const calls = Array.from({ length: 60 }, (_, index) => ({ atSeconds: 3 * index, durationSeconds: 600 }));
   const refusedOf = (count: number, seed: number): number => run(onOneReplica(calls.slice(0, count), 1 / 12, false, seed)).summary.refused;
   const letIn = [1, 2, 3, 4, 5].map((seed) => calls.findIndex((_, count) => refusedOf(count + 1, seed) > 0)).sort((a, b) => a - b);
-  assert.ok(Math.abs(letIn[2]! - 26) <= 5, `${letIn} let in before the first refusal`);
+  assert.ok(Math.abs(letIn[2]! - 26) <= 6, `${letIn} let in before the first refusal`);
 });
 
 test('with more than there is room for, those who are in keep their latency', () => {

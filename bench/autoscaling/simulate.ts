@@ -89,6 +89,8 @@ class Day {
   readonly #windowsOngoing = new OngoingMeter();
   readonly #streamsOngoing = new OngoingMeter();
   readonly #finals = new FinalMeter();
+  /** A final window's time at the present load. */
+  #meanSeconds = 0;
   #load: ClusterLoad;
 
   constructor(options: DayOptions) {
@@ -198,13 +200,12 @@ class Day {
   #recognise({ dueSeconds, server }: Stream): number {
     const { profile, random } = this.#options;
     const now = this.#now;
-    const { finalSeconds } = this.#load;
-    const engineSeconds = finalSeconds * this.#spread[random.index(this.#spread.length)]!;
+    const engineSeconds = this.#meanSeconds * this.#spread[random.index(this.#spread.length)]!;
     const startSeconds = choose(this.#recognisers, random).submit(now, engineSeconds);
     const doneSeconds = startSeconds + engineSeconds + profile.passSeconds;
     this.#windowsOngoing.addSpan(now, doneSeconds);
     // the mean: what spreads is how long windows hold each other up in a batch, rather than their work
-    this.#finals.add(doneSeconds, finalSeconds, doneSeconds - now);
+    this.#finals.add(doneSeconds, this.#load.finalSeconds, doneSeconds - now);
     server.finalDone(doneSeconds);
     this.tally.windowDone(doneSeconds - dueSeconds);
     return doneSeconds;
@@ -257,13 +258,15 @@ class Day {
   }
 
   #measure(): ClusterLoad {
-    const engines = this.#recognisers.length * this.#options.profile.engines;
+    const { engines: enginesOfOne, meteredShare, partialSeconds } = this.#options.profile;
+    const engines = this.#recognisers.length * enginesOfOne;
+    this.#meanSeconds = meanFinalSeconds(this.#options.profile, this.#openStreams / engines);
     return {
       engines,
       finalShare: this.#finals.share(this.#second, engines),
       partialShare: 0,
-      finalSeconds: meanFinalSeconds(this.#options.profile, this.#openStreams / engines),
-      partialSeconds: this.#options.profile.partialSeconds,
+      finalSeconds: meteredShare * this.#meanSeconds,
+      partialSeconds,
       oldestFinalSeconds: this.#recognisers.reduce((most, recogniser) => Math.max(most, recogniser.oldestWaitSeconds(this.#now)), 0),
       finalDelaySeconds: this.#finals.delaySeconds(this.#second),
     };
