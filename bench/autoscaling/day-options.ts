@@ -52,6 +52,7 @@ export async function dayOptions(options: AutoscalingOptions): Promise<DayOption
     asr: { autoscaling: autoscaling(ASR_DEPLOYMENT, options.asrReplicas), nodes: nodes(options.asrPerNode, options.asrStartSeconds) },
     drainSeconds: server?.drain_seconds ?? DEFAULT_DRAIN_SECONDS,
     maxSessions: server?.max_sessions ?? DEFAULT_MAX_SESSIONS,
+    draftShare: options.draftShare,
     admitAll: server?.admit_all ?? false,
   };
 }

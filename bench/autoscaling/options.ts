@@ -7,6 +7,8 @@ export interface AutoscalingOptions {
   readonly hours: number;
   readonly callMinutes: number;
   readonly callVariation: number;
+  /** Share of the streams that show drafts. */
+  readonly draftShare: number;
   /** null: an office day. */
   readonly shareByHour: readonly number[] | null;
   readonly profile: string;
@@ -35,6 +37,7 @@ audio, no cluster: what it knows of the engine is in bench/autoscaling/profiles.
   --hours N              (default 24)
   --call-minutes N       mean length of a stream (default 6)
   --call-variation N     standard deviation of the lengths over their mean; log-normal (default 1)
+  --drafts N             share of the streams that ask for drafts, interim_results (default 1)
   --by-hour A,B,...      24 numbers: calls in each hour as a share of the busiest (default an office day)
   --profile NAME         of the file of profiles (default base-int8-2-vnni-cores)
   --profiles FILE        (default bench/autoscaling/profiles.json)
@@ -56,6 +59,7 @@ const OPTIONS = {
   hours: { type: 'string' },
   'call-minutes': { type: 'string' },
   'call-variation': { type: 'string' },
+  drafts: { type: 'string' },
   'by-hour': { type: 'string' },
   profile: { type: 'string' },
   profiles: { type: 'string' },
@@ -101,6 +105,7 @@ export function parseAutoscalingOptions(args: readonly string[]): { options: Aut
       hours: number('hours', 24, isCount),
       callMinutes: number('call-minutes', 6, isPositive),
       callVariation: number('call-variation', 1, isNotNegative),
+      draftShare: number('drafts', 1, isShare),
       shareByHour: byHour,
       profile: values.profile ?? 'base-int8-2-vnni-cores',
       profiles: values.profiles ?? null,
@@ -121,4 +126,5 @@ export function parseAutoscalingOptions(args: readonly string[]): { options: Aut
 
 const isPositive = (value: number): boolean => value > 0;
 const isNotNegative = (value: number): boolean => value >= 0;
+const isShare = (value: number): boolean => value >= 0 && value <= 1;
 const isCount = (value: number): boolean => Number.isInteger(value) && value > 0;

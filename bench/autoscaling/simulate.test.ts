@@ -46,6 +46,7 @@ const onOneReplica = (calls: DayOptions['calls'], hours: number, admitAll: boole
   asr: { autoscaling: scaling(1, 1, 1.2), nodes: NODES },
   drainSeconds: 60,
   maxSessions: 1024,
+  draftShare: 1,
   admitAll,
 });
 

@@ -33,6 +33,8 @@ export interface DayOptions {
   readonly drainSeconds: number;
   /** Streams that one server takes at most: `max_sessions`. */
   readonly maxSessions: number;
+  /** Share of the streams that show drafts: `interim_results`. */
+  readonly draftShare: number;
   /** Nobody is refused for load: `admit_all`. */
   readonly admitAll: boolean;
 }
@@ -214,7 +216,7 @@ class Day {
   #countOngoing(second: number): void {
     const servers = this.#servers.running.map(({ work }) => work);
     const { engines, finalShare, partialSeconds } = this.#load;
-    const partials = servers.reduce((sum, server) => sum + server.partialsPerSecond(this.#load), 0);
+    const partials = servers.reduce((sum, server) => sum + server.partialsPerSecond(this.#load, this.#options.draftShare), 0);
     // they only run where finals leave room
     this.#windowsOngoing.addDuring(second, Math.min(partials * partialSeconds, (1 - finalShare) * engines));
     this.#streamsOngoing.addDuring(

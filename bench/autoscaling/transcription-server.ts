@@ -45,10 +45,11 @@ export class TranscriptionServer {
     };
   }
 
-  /** Partials a second that its streams ask for. */
-  partialsPerSecond(load: ClusterLoad): number {
-    if (this.streams.size === 0) return 0;
-    return this.streams.size / partialIntervalSeconds({ ...load, fileShare: 0, finalShareOfOthers: 0 }, this.streams.size);
+  /** Partials a second that its streams ask for. @param share of the streams that show them */
+  partialsPerSecond(load: ClusterLoad, share: number): number {
+    const sessions = share * this.streams.size;
+    if (sessions === 0) return 0;
+    return sessions / partialIntervalSeconds({ ...load, fileShare: 0, finalShareOfOthers: 0 }, sessions);
   }
 
   #seenFromHere(load: ClusterLoad, second: number): TranscriberLoad {
