@@ -32,8 +32,8 @@ Usage: scripts/deploy.sh [options]
   --operator-namespace NAME  where KubeRay's operator runs; network policies let it in
                              (default: kuberay-system)
   --context NAME             of the kubeconfig (default: the current one)
-  --timeout SECONDS          how long to wait for the service (default: 1800, for nodes that
-                             are yet to come and images that are yet to be pulled)
+  --timeout SECONDS          how long to wait for the service to be ready, or gone (default: 1800,
+                             for nodes that are yet to come, images that are yet to be pulled)
   --dry-run                  change nothing: have the API server check the objects where it can
                              be reached, otherwise print them
   --delete                   take the service away; namespace and Secret stay
@@ -45,7 +45,7 @@ Environment:
                              It goes into the Secret $SECRET and is never shown.
 
 Exit codes: $EXIT_USAGE usage, $EXIT_NO_KUBECTL no kubectl, $EXIT_NO_CLUSTER no such context or no answer, $EXIT_NO_NAMESPACE no such namespace, $EXIT_NO_CRD KubeRay missing,
-$EXIT_BAD_TOKEN token not in base64, $EXIT_REFUSED the cluster refused an object, $EXIT_NOT_READY not ready in time.
+$EXIT_BAD_TOKEN token not in base64, $EXIT_REFUSED the cluster refused an object, $EXIT_NOT_READY not ready, or not gone, in time.
 EOF
 }
 
@@ -214,6 +214,16 @@ apply_manifests() {
     fail $EXIT_REFUSED "the cluster refused a part of deploy/overlays/$overlay; see above."
 }
 
+# The network policies last: pods take minutes to end, with Ray's ports open until then.
+delete_manifests() {
+  k delete rayservice "$SERVICE" --namespace "$namespace" --ignore-not-found || fail $EXIT_REFUSED "the RayService could not be deleted; see above."
+  say "waiting for its pods to end, $timeout_seconds s at most"
+  k wait pod --for=delete --namespace "$namespace" --selector "app.kubernetes.io/part-of=$SERVICE" --timeout "${timeout_seconds}s" ||
+    fail $EXIT_NOT_READY "pods are still there, and with them the network policies: run this again when they are gone."
+  k delete --ignore-not-found -f "$work/manifests" || fail $EXIT_REFUSED "not everything could be deleted; see above."
+  say "deleted; the namespace $namespace and the Secret $SECRET are still there"
+}
+
 # What of a RayService tells how far it is, in one line: generations, the two conditions, endpoints, applications.
 status_of_service() {
   k get rayservice "$SERVICE" --namespace "$namespace" -o jsonpath='{.metadata.generation}|{.status.observedGeneration}|{.status.conditions[?(@.type=="Ready")].status}|{.status.conditions[?(@.type=="UpgradeInProgress")].status}|{.status.numServeEndpoints}|{.status.activeServiceStatus.applicationStatuses.whisper.status}|{.status.pendingServiceStatus.applicationStatuses.whisper.status}' 2>/dev/null
@@ -233,7 +243,7 @@ wait_until_ready() {
     else
       ready_polls=0
     fi
-    local text="endpoints ${endpoints:-0}, application ${active:-not there yet}"
+    local text="endpoints ${endpoints:-0}, application ${active:-${pending:-not there yet}}"
     [[ $upgrading == True ]] && text="new cluster beside the old one, its application ${pending:-not there yet}; $text"
     [[ $observed == "$generation" ]] || text="the operator has not seen it yet"
     if [[ $text != "$shown" ]]; then
@@ -294,8 +304,7 @@ main() {
   check_cluster
   render
   if $delete; then
-    k delete --ignore-not-found -f "$work/manifests" || fail $EXIT_REFUSED "not everything could be deleted; see above."
-    say "deleted; the namespace $namespace and the Secret $SECRET are still there"
+    delete_manifests
     return
   fi
   check_namespace

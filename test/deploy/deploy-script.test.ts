@@ -207,14 +207,23 @@ test('--dry-run without an API server prints the manifests, and no Secret', asyn
   }
 });
 
-test('--delete takes away what was applied, but neither namespace nor Secret', async () => {
+test('--delete takes away what was applied, policies after the last pod, but neither namespace nor Secret', async () => {
   const { applied, calls, code, stdout } = await runDeploy(['--delete', '--overlay', 'eks']);
   assert.equal(code, 0);
   assert.deepEqual(applied, []);
-  const deleted = parseObjects(calls.find((call) => call.arguments.includes('delete'))?.input ?? '').map(({ kind }) => kind);
-  assert.ok(deleted.includes('RayService') && deleted.includes('Ingress'));
+  const steps = calls.map((call) => call.arguments.slice(0, 2).join(' ')).filter((step) => /^(delete|wait)/.test(step));
+  assert.deepEqual(steps, ['delete rayservice', 'wait pod', 'delete --ignore-not-found']);
+  const deleted = parseObjects(calls.at(-1)?.input ?? '').map(({ kind }) => kind);
+  assert.ok(deleted.includes('NetworkPolicy') && deleted.includes('Ingress'));
   assert.ok(!deleted.includes('Namespace') && !deleted.includes('Secret'));
   assert.match(stdout, /are still there/);
+});
+
+test('--delete leaves the policies where pods do not end', async () => {
+  const { calls, code, stderr } = await runDeploy(['--delete'], { podsEnd: false });
+  assert.equal(code, 9);
+  assert.match(stderr, /run this again/);
+  assert.ok(!calls.some((call) => call.arguments.includes('-f')));
 });
 
 test('--help names every option and exit code', async () => {

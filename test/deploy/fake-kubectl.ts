@@ -22,6 +22,8 @@ export interface FakeCluster {
   readonly namespaces?: readonly string[];
   /** Whether `apply` succeeds. @default true */
   readonly accepts?: boolean;
+  /** Whether the pods of a deleted service end in time. @default true */
+  readonly podsEnd?: boolean;
   /** What the RayService says, poll by poll; the last one stays. @default ready at once */
   readonly statuses?: readonly string[];
 }
@@ -65,6 +67,7 @@ case "$*" in
   'get rayservice '*) head -n 1 "$state/statuses"; [[ $(wc -l <"$state/statuses") == 1 ]] || { tail -n +2 "$state/statuses" >"$state/rest"; mv "$state/rest" "$state/statuses"; } ;;
   apply*) [[ -e $state/accepts ]] || { echo 'error: refused' >&2; exit 1; } ;;
   delete*) ;;
+  wait*) [[ -e $state/gone ]] ;;
   *) echo "not known to the fake: $*" >&2; exit 1 ;;
 esac
 `;
@@ -89,6 +92,7 @@ export async function runDeploy(
       ['answers', cluster.answers],
       ['crd', cluster.hasCrd],
       ['accepts', cluster.accepts],
+      ['gone', cluster.podsEnd],
     ] as const) {
       if (isThere ?? true) await writeFile(join(folder, name), '');
     }
