@@ -35,7 +35,7 @@ export async function plotDay(intervals: readonly Interval[], subtitle: string):
   return toSvg({
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     config: CONFIG,
-    title: { text: 'A simulated day', subtitle },
+    title: { text: 'A simulated day', subtitle, offset: 24 },
     resolve: { scale: { color: 'independent' } },
     vconcat: [
       panel('Live streams', 'streams', intervals, [{ name: 'open', value: ({ streams }) => streams }]),
