@@ -44,8 +44,8 @@ audio, no cluster: what it knows of the engine is in bench/autoscaling/profiles.
   --serve-config FILE    autoscaling of both deployments (default deploy/serve.yaml)
   --asr-replicas MIN:MAX       instead of the file's
   --server-replicas MIN:MAX    instead of the file's
-  --asr-per-node N       recognisers that fit on a machine (default 3: 8 vCPUs less what Ray and the system need)
-  --servers-per-node N   (default 3)
+  --asr-per-node N       recognisers that fit on a machine (default 3, of the pods in deploy/base on 8 vCPUs and 16 GiB)
+  --servers-per-node N   (default 4)
   --node-seconds A:B     from the order of a machine until its image is there (default 90:150)
   --asr-start-seconds A:B      until a recogniser serves on a machine that is there (default 8:15)
   --server-start-seconds A:B   (default 3:6)
@@ -113,7 +113,7 @@ export function parseAutoscalingOptions(args: readonly string[]): { options: Aut
       asrReplicas: range('asr-replicas', isCount),
       serverReplicas: range('server-replicas', isCount),
       asrPerNode: number('asr-per-node', 3, isCount),
-      serversPerNode: number('servers-per-node', 3, isCount),
+      serversPerNode: number('servers-per-node', 4, isCount),
       nodeStartSeconds: range('node-seconds', isNotNegative) ?? [90, 150],
       asrStartSeconds: range('asr-start-seconds', isNotNegative) ?? [8, 15],
       serverStartSeconds: range('server-start-seconds', isNotNegative) ?? [3, 6],
