@@ -8,9 +8,11 @@ export const IDLE_LOAD: TranscriberLoad = {
   finalShare: 0,
   partialShare: 0,
   fileShare: 0,
+  callers: 1,
   finalShareOfOthers: 0,
   finalSeconds: 0.15,
   partialSeconds: 0.1,
   oldestFinalSeconds: 0,
   finalDelaySeconds: 0,
+  silentSeconds: 0,
 };

@@ -265,6 +265,7 @@ class Day {
     this.#meanSeconds = meanFinalSeconds(this.#options.profile, this.#openStreams / engines);
     return {
       engines,
+      callers: this.#servers.running.length,
       finalShare: this.#finals.share(this.#second, engines),
       partialShare: 0,
       finalSeconds: meteredShare * this.#meanSeconds,

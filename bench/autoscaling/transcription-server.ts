@@ -9,7 +9,7 @@ import { SecondRing } from './meters.ts';
 const LOAD_SECONDS = 10;
 
 /** What all recognisers together say of themselves. */
-export type ClusterLoad = Omit<TranscriberLoad, 'fileShare' | 'finalShareOfOthers'>;
+export type ClusterLoad = Omit<TranscriberLoad, 'fileShare' | 'finalShareOfOthers' | 'silentSeconds'>;
 
 export class TranscriptionServer {
   /** Numbers of the open streams. */
@@ -49,11 +49,11 @@ export class TranscriptionServer {
   partialsPerSecond(load: ClusterLoad, share: number): number {
     const sessions = share * this.streams.size;
     if (sessions === 0) return 0;
-    return sessions / partialIntervalSeconds({ ...load, fileShare: 0, finalShareOfOthers: 0 }, sessions);
+    return sessions / partialIntervalSeconds({ ...load, fileShare: 0, finalShareOfOthers: 0, silentSeconds: 0 }, sessions);
   }
 
   #seenFromHere(load: ClusterLoad, second: number): TranscriberLoad {
     const ownShare = (this.#finalsDone.sumBefore(second, LOAD_SECONDS) * load.finalSeconds) / (load.engines * LOAD_SECONDS);
-    return { ...load, fileShare: 0, finalShareOfOthers: Math.max(0, load.finalShare - ownShare) };
+    return { ...load, fileShare: 0, finalShareOfOthers: Math.max(0, load.finalShare - ownShare), silentSeconds: 0 };
   }
 }

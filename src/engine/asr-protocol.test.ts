@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { decode, encode } from '@msgpack/msgpack';
 import fc from 'fast-check';
 import { WhisperError } from '../core/errors.ts';
-import { decodeWindow, encodeWindow } from './asr-protocol.ts';
+import { decodeWindow, encodeWindow, type WindowHeader } from './asr-protocol.ts';
 import type { TranscribeRequest } from './transcriber.ts';
 
 const FULL: TranscribeRequest = {
@@ -22,14 +22,16 @@ const FULL: TranscribeRequest = {
   owner: 'someone',
 };
 
+const HEADER: WindowHeader = { timeoutMs: 1500, model: 'base', caller: 'c' };
+
 test('a window comes out as it went in', () => {
-  assert.deepEqual(decodeWindow(encodeWindow(FULL, 1500)), { request: FULL, timeoutMs: 1500 });
+  assert.deepEqual(decodeWindow(encodeWindow(FULL, HEADER)), { request: FULL, ...HEADER });
   const bare = { pcm: Float32Array.of(0.1), language: null };
-  assert.deepEqual(decodeWindow(encodeWindow(bare, 1)), { request: bare, timeoutMs: 1 });
+  assert.deepEqual(decodeWindow(encodeWindow(bare, HEADER)), { request: bare, ...HEADER });
 });
 
 test('16-bit samples take two bytes, all others four, and neither is changed', () => {
-  const sizeOf = (pcm: Float32Array): number => (decode(encodeWindow({ pcm, language: null }, 1)) as { pcm: Uint8Array }).pcm.length;
+  const sizeOf = (pcm: Float32Array): number => (decode(encodeWindow({ pcm, language: null }, HEADER)) as { pcm: Uint8Array }).pcm.length;
   assert.equal(sizeOf(Float32Array.of(1 / 32_768, -1)), 4);
   assert.equal(sizeOf(Float32Array.of(1 / 65_536, -1)), 8);
   assert.equal(sizeOf(Float32Array.of(1)), 4, '1 is one step above the largest of 16 bits');
@@ -44,7 +46,7 @@ test('16-bit samples take two bytes, all others four, and neither is changed', (
       ),
       (values) => {
         const pcm = Float32Array.from(values, (value) => value + 0); // -0 becomes 0 in 16 bits
-        assert.deepEqual(decodeWindow(encodeWindow({ pcm, language: null }, 1)).request.pcm, pcm);
+        assert.deepEqual(decodeWindow(encodeWindow({ pcm, language: null }, HEADER)).request.pcm, pcm);
       },
     ),
   );
@@ -53,7 +55,7 @@ test('16-bit samples take two bytes, all others four, and neither is changed', (
 test('the samples are copied, wherever in a buffer they lie', () => {
   const around = new Float32Array(10).fill(0.25);
   const pcm = around.subarray(3, 6);
-  const bytes = Buffer.concat([Buffer.alloc(1), encodeWindow({ pcm, language: null }, 1)]).subarray(1);
+  const bytes = Buffer.concat([Buffer.alloc(1), encodeWindow({ pcm, language: null }, HEADER)]).subarray(1);
   const { request } = decodeWindow(bytes);
   bytes.fill(0);
   assert.deepEqual(request.pcm, Float32Array.of(0.25, 0.25, 0.25));
@@ -61,7 +63,7 @@ test('the samples are copied, wherever in a buffer they lie', () => {
 });
 
 test('what is no window is refused, and nothing of it is quoted', () => {
-  const good = decode(encodeWindow(FULL, 1)) as Record<string, unknown>;
+  const good = decode(encodeWindow(FULL, HEADER)) as Record<string, unknown>;
   const bad: readonly unknown[] = [
     'text',
     {},

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { WhisperError } from '../core/errors.ts';
 import type { ModelInfo, TranscribeRequest, TranscribeResult, TranscriberLoad } from './transcriber.ts';
 
-/** GET: an AsrReport. */
+/** GET: an AsrReport. Who has streams says who it is in the query: `?caller=ID`. */
 export const ASR_PATH = '/asr';
 /** POST: a window; answers with an AsrAnswer. */
 export const WINDOWS_PATH = '/asr/windows';
@@ -19,6 +19,8 @@ export interface AsrReplica {
   /** Random, new with every process. */
   readonly replica: string;
   readonly load: TranscriberLoad;
+  /** Processes that it has heard of lately. */
+  readonly callers: number;
 }
 
 export interface AsrReport extends AsrReplica {
@@ -43,8 +45,9 @@ const samples = () => z.int().nonnegative();
 const windowSchema = z.strictObject({
   pcm: z.instanceof(Uint8Array),
   encoding: z.enum(['s16le', 'f32le']),
-  /** The sender gives up after so long. */
   timeoutMs: z.number().positive(),
+  model: z.string(),
+  caller: z.string(),
   language: z.string().nullable(),
   task: z.enum(['transcribe', 'translate']).exactOptional(),
   prompt: tokens().exactOptional(),
@@ -57,21 +60,31 @@ const windowSchema = z.strictObject({
   owner: z.string().exactOptional(),
 });
 
+/** What a window needs beside its request once it leaves the process. */
+export interface WindowHeader {
+  /** The sender gives up after so long. */
+  readonly timeoutMs: number;
+  /** Whose tokens these are: while a deployment changes its model, both are there. */
+  readonly model: string;
+  /** Who sends it: random, new with every process. */
+  readonly caller: string;
+}
+
 /** A copy: the samples stay the caller's. */
-export function encodeWindow({ pcm, ...request }: TranscribeRequest, timeoutMs: number): Uint8Array {
+export function encodeWindow({ pcm, ...request }: TranscribeRequest, header: WindowHeader): Uint8Array {
   const short = toInt16(pcm);
   const { buffer, byteLength, byteOffset } = short ?? pcm;
   const window = {
     ...request,
+    ...header,
     pcm: new Uint8Array(buffer, byteOffset, byteLength),
     encoding: short === null ? 'f32le' : 's16le',
-    timeoutMs,
   };
   return encode(window, { ignoreUndefined: true });
 }
 
 /** @throws WhisperError `invalid_message` */
-export function decodeWindow(bytes: Uint8Array): { readonly request: TranscribeRequest; readonly timeoutMs: number } {
+export function decodeWindow(bytes: Uint8Array): WindowHeader & { readonly request: TranscribeRequest } {
   let value: unknown;
   try {
     value = decode(bytes);
@@ -83,13 +96,13 @@ export function decodeWindow(bytes: Uint8Array): { readonly request: TranscribeR
     const key = parsed.error.issues[0]?.path.join('.') || 'the map';
     throw new WhisperError('invalid_message', `a window's ${key} is not what was expected`);
   }
-  const { encoding, pcm, timeoutMs, ...request } = parsed.data;
+  const { caller, encoding, model, pcm, timeoutMs, ...request } = parsed.data;
   const size = encoding === 's16le' ? 2 : 4;
   if (pcm.length === 0 || pcm.length % size !== 0) throw new WhisperError('invalid_message', "a window's pcm does not hold whole samples");
   // A copy: typed arrays need an aligned start, and must not keep the whole request alive.
   const { buffer } = new Uint8Array(pcm);
   const floats = encoding === 's16le' ? toFloat32(new Int16Array(buffer)) : new Float32Array(buffer);
-  return { request: { ...request, pcm: floats }, timeoutMs };
+  return { request: { ...request, pcm: floats }, caller, model, timeoutMs };
 }
 
 /** Null where a sample is not exactly a 16-bit one. */

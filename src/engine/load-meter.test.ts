@@ -21,11 +21,13 @@ test('before anything happened there are the times of the warm-up and nothing el
     finalShare: 0,
     partialShare: 0,
     fileShare: 0,
+    callers: 1,
     finalShareOfOthers: 0,
     finalSeconds: 0.2,
     partialSeconds: 0.1,
     oldestFinalSeconds: 0,
     finalDelaySeconds: 0,
+    silentSeconds: 0,
   });
 });
 

@@ -78,6 +78,7 @@ export class LoadMeter {
       finalShare: Math.min(1, spent.final / available),
       partialShare: Math.min(1, spent.partial / available),
       fileShare: Math.min(1, spent.file / available),
+      callers: 1,
       finalShareOfOthers: 0,
       finalSeconds: this.#meanSeconds('final'),
       partialSeconds: this.#meanSeconds('partial'),
@@ -86,6 +87,7 @@ export class LoadMeter {
         this.#delays.map(({ seconds }) => seconds),
         DELAY_QUANTILE,
       ),
+      silentSeconds: 0,
     };
   }
 

@@ -5,7 +5,11 @@ import { test } from 'node:test';
 import { IDLE_LOAD } from '../../test/load.ts';
 import { RemoteLoad } from './remote-load.ts';
 
-const replica = (name: string, change: Partial<typeof IDLE_LOAD> = {}) => ({ replica: name, load: { ...IDLE_LOAD, ...change } });
+const replica = (name: string, change: Partial<typeof IDLE_LOAD> = {}) => ({
+  replica: name,
+  callers: change.callers ?? 1,
+  load: { ...IDLE_LOAD, ...change },
+});
 
 test('shares are means over engines, waits are the longest', () => {
   const loads = new RemoteLoad(replica('a', { engines: 1, finalShare: 0.9, oldestFinalSeconds: 0.2 }), 100);
@@ -27,10 +31,19 @@ test('the last word of a replica counts, and that of one that is silent for 15 s
   assert.equal(loads.replicaCount(115.5), 1);
 });
 
+test('servers that share the engines are as many as the replica says that has heard of most', () => {
+  const loads = new RemoteLoad(replica('a', { callers: 2 }), 100);
+  loads.heard(replica('b', { callers: 0 }), 101);
+  assert.equal(loads.load(101, 0).callers, 2);
+  assert.equal(loads.load(115.5, 0).callers, 1);
+});
+
 test('when nobody answers any more, the time since the last word counts as a wait', () => {
   const loads = new RemoteLoad(replica('a'), 100);
   assert.equal(loads.load(110, 0).oldestFinalSeconds, 0);
+  assert.equal(loads.load(110, 0).silentSeconds, 10);
   assert.equal(loads.load(120, 0).oldestFinalSeconds, 20);
+  assert.equal(loads.load(120, 0).silentSeconds, 20);
   loads.heard(replica('b'), 121);
   assert.equal(loads.load(121, 0).oldestFinalSeconds, 0);
 });

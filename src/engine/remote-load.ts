@@ -12,6 +12,7 @@ const DELAY_QUANTILE = 0.95;
 
 interface Heard {
   readonly load: TranscriberLoad;
+  readonly callers: number;
   readonly atSeconds: number;
 }
 
@@ -22,12 +23,12 @@ export class RemoteLoad {
   readonly #finals: { readonly atSeconds: number; readonly delaySeconds: number }[] = [];
 
   constructor(first: AsrReplica, nowSeconds: number) {
-    this.#last = { load: first.load, atSeconds: nowSeconds };
+    this.#last = { load: first.load, callers: first.callers, atSeconds: nowSeconds };
     this.heard(first, nowSeconds);
   }
 
-  heard({ load, replica }: AsrReplica, nowSeconds: number): void {
-    this.#last = { load, atSeconds: nowSeconds };
+  heard({ callers, load, replica }: AsrReplica, nowSeconds: number): void {
+    this.#last = { load, callers, atSeconds: nowSeconds };
     this.#replicas.set(replica, this.#last);
   }
 
@@ -46,9 +47,11 @@ export class RemoteLoad {
   /** @param oldestFinalSeconds how long the oldest of our own finals that is out has been out; 0 where none is */
   load(nowSeconds: number, oldestFinalSeconds: number): TranscriberLoad {
     this.#forget(nowSeconds);
-    const loads = [...this.#replicas.values()].map(({ load }) => load);
-    // Nobody answers: what asks must see that work waits, or newcomers would be let in to nothing.
-    if (loads.length === 0) return { ...this.#last.load, oldestFinalSeconds: nowSeconds - this.#last.atSeconds };
+    const replicas = [...this.#replicas.values()];
+    const loads = replicas.map(({ load }) => load);
+    const silentSeconds = nowSeconds - this.#last.atSeconds;
+    // Nobody answers: who has streams must see that work waits.
+    if (loads.length === 0) return { ...this.#last.load, oldestFinalSeconds: silentSeconds, silentSeconds };
     const engines = loads.reduce((sum, load) => sum + load.engines, 0);
     const mean = (value: (load: TranscriberLoad) => number): number =>
       loads.reduce((sum, load) => sum + value(load) * load.engines, 0) / engines;
@@ -61,12 +64,15 @@ export class RemoteLoad {
       finalShare,
       partialShare: mean((load) => load.partialShare),
       fileShare: mean((load) => load.fileShare),
+      // A replica hears of everybody within some questions for its load; the one that has heard of most is right.
+      callers: Math.max(1, ...replicas.map(({ callers }) => callers)),
       finalShareOfOthers: Math.max(0, finalShare - ownShare),
       finalSeconds,
       partialSeconds: mean((load) => load.partialSeconds),
       oldestFinalSeconds: Math.max(...loads.map((load) => load.oldestFinalSeconds)),
       // One that is out already for longer than others took will take longer than they did.
       finalDelaySeconds: Math.max(oldestFinalSeconds, quantile(delays, DELAY_QUANTILE)),
+      silentSeconds,
     };
   }
 

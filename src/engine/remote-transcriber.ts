@@ -3,6 +3,7 @@
 // A window carries all that its decode needs, so one whose replica died is sent again, to whoever answers at the address by then.
 // Only failures of the way are repeated here; what an engine itself refuses or fails at is its answer.
 
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Dispatcher, Pool } from 'undici';
 import { ERROR_CODES, type ErrorCode, WhisperError } from '../core/errors.ts';
@@ -14,7 +15,7 @@ import type { ModelInfo, Priority, TranscribeRequest, TranscribeResult, Transcri
 export interface RemoteTranscriberOptions extends RemoteListeners {
   /** `unix:PATH` or `http://HOST:PORT`, where a process answers as `server/asr-server` does. */
   readonly url: string;
-  /** After so many seconds a window is given up, all repetitions included. @default 30 for a final, 3 for a partial, 600 for a file */
+  /** After so many seconds a window is given up, all repetitions included. @default 45 for a final, 3 for a partial, 600 for a file */
   readonly giveUpSeconds?: Partial<Readonly<Record<Priority, number>>>;
   /** Windows that are out at once; beyond it they are refused. @default 2048 */
   readonly maxOut?: number;
@@ -42,9 +43,16 @@ export interface RemoteTranscriber extends Transcriber {
   replicaCount(): number;
 }
 
-const GIVE_UP_SECONDS: Readonly<Record<Priority, number>> = { final: 30, partial: 3, file: 600 };
+/** A final may wait 30 s in the engine's queue, which says so itself when it does not want it; this is for what nobody answers. */
+const GIVE_UP_SECONDS: Readonly<Record<Priority, number>> = { final: 45, partial: 3, file: 600 };
+/** A window that was with so many replicas when they died, and perhaps is why, is not given to another one. */
+const MOST_LOSSES = 4;
+/** What is lost again so soon fell to the same death: a replica takes longer to be there. */
+const SAME_LOSS_MS = 1000;
 /** Pauses before a window is sent again; the last one repeats. A replica that starts anew takes some seconds. */
 const RETRY_PAUSES_MS = [20, 100, 250, 500, 1000];
+/** Of connections that were never there, and so took nothing. */
+const NOT_CONNECTED: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT', 'UND_ERR_CONNECT_TIMEOUT', 'EHOSTUNREACH', 'ENETUNREACH']);
 /** Failures of the way, not of the work. */
 const LOST_CODES: ReadonlySet<ErrorCode> = new Set(['unavailable', 'not_ready', 'going_away']);
 /** Between two questions for the load: an idle stream hears of others' load only so. */
@@ -63,10 +71,11 @@ export async function connectRemoteTranscriber(
   onWaiting: (message: string) => void = () => undefined,
 ): Promise<RemoteTranscriber> {
   const pool = openPool(options.url);
+  const caller = randomUUID();
   try {
     for (let attempt = 0; ; attempt++) {
       try {
-        return new HttpTranscriber(pool, await report(pool, signal), options);
+        return new HttpTranscriber(pool, await report(pool, caller, signal), caller, options);
       } catch (error) {
         signal.throwIfAborted();
         if (attempt === 0) onWaiting(`Waiting for the speech recogniser: ${(error as Error).message}`);
@@ -87,6 +96,7 @@ interface Window {
 class HttpTranscriber implements RemoteTranscriber {
   readonly info: ModelInfo;
   readonly #pool: Pool;
+  readonly #caller: string;
   readonly #options: RemoteTranscriberOptions;
   readonly #load: RemoteLoad;
   readonly #calls = new PendingCalls<TranscribeResult>(() => this.#onIdle?.());
@@ -96,9 +106,10 @@ class HttpTranscriber implements RemoteTranscriber {
   #closing: Promise<void> | null = null;
   #onIdle: (() => void) | null = null;
 
-  constructor(pool: Pool, first: AsrReport, options: RemoteTranscriberOptions) {
+  constructor(pool: Pool, first: AsrReport, caller: string, options: RemoteTranscriberOptions) {
     this.info = first.info;
     this.#pool = pool;
+    this.#caller = caller;
     this.#options = options;
     this.#load = new RemoteLoad(first, nowSeconds());
     void this.#poll();
@@ -169,7 +180,7 @@ class HttpTranscriber implements RemoteTranscriber {
   }
 
   /** Rejects with a WhisperError only. */
-  async #send(request: TranscribeRequest, { priority }: Window, giveUp: AbortController): Promise<AsrAnswer> {
+  async #send(request: TranscribeRequest, { priority, submittedMs }: Window, giveUp: AbortController): Promise<AsrAnswer> {
     const timeoutMs = 1000 * (this.#options.giveUpSeconds?.[priority] ?? GIVE_UP_SECONDS[priority]);
     const timer = setTimeout(
       () => giveUp.abort(new WhisperError('unavailable', 'The speech recogniser did not answer in time.')),
@@ -177,15 +188,28 @@ class HttpTranscriber implements RemoteTranscriber {
     );
     const { signal } = giveUp;
     try {
-      const body = encodeWindow(request, timeoutMs);
+      let losses = 0;
+      let lostMs = Number.NEGATIVE_INFINITY;
       for (let attempt = 0; ; attempt++) {
         try {
+          const leftMs = Math.max(1, timeoutMs - (performance.now() - submittedMs));
+          const body = encodeWindow(request, { timeoutMs: leftMs, model: this.info.name, caller: this.#caller });
           const answer = await ask<AsrAnswer>(this.#pool, 'POST', WINDOWS_PATH, signal, body);
           this.#load.heard(answer, nowSeconds());
           return answer;
         } catch (error) {
           // Nobody waits for a partial that comes late.
           if (signal.aborted || priority === 'partial' || !LOST_CODES.has((error as WhisperError).code)) throw error;
+          const nowMs = performance.now();
+          if (wasTaken(error as WhisperError) && nowMs - lostMs >= SAME_LOSS_MS) {
+            losses++;
+            lostMs = nowMs;
+          }
+          if (losses === MOST_LOSSES) {
+            throw new WhisperError('internal', `The speech recogniser was lost ${losses} times while it had the same audio.`, {
+              cause: error,
+            });
+          }
         }
         this.#options.onRetry?.();
         await delay(pauseMs(attempt), undefined, { signal });
@@ -210,7 +234,7 @@ class HttpTranscriber implements RemoteTranscriber {
     while (!signal.aborted) {
       // The next answer, to this question or to a window, says how it is then.
       await delay(POLL_MS, undefined, { signal, ref: false }).catch(() => undefined);
-      const heard = await report(this.#pool, signal).catch(() => null);
+      const heard = await report(this.#pool, this.#caller, signal).catch(() => null);
       if (heard !== null) this.#load.heard(heard, nowSeconds());
     }
   }
@@ -224,6 +248,11 @@ const cancelled = (): WhisperError => new WhisperError('cancelled', 'The request
 function pauseMs(attempt: number): number {
   const pause = RETRY_PAUSES_MS[Math.min(attempt, RETRY_PAUSES_MS.length - 1)] as number;
   return pause * (0.75 + Math.random() / 2);
+}
+
+/** Whether somebody may have had the window when it was lost; who is not ready, or is going, says so before it takes one. */
+function wasTaken({ cause, code }: WhisperError): boolean {
+  return code === 'unavailable' && !NOT_CONNECTED.has((cause as { code?: string } | undefined)?.code ?? '');
 }
 
 function outcomeOf({ code }: WhisperError): RemoteObservation['outcome'] {
@@ -251,8 +280,8 @@ function openPool(url: string): Pool {
   return new Pool(url, options);
 }
 
-const report = (pool: Pool, signal: AbortSignal): Promise<AsrReport> =>
-  ask<AsrReport>(pool, 'GET', ASR_PATH, AbortSignal.any([signal, AbortSignal.timeout(POLL_TIMEOUT_MS)]));
+const report = (pool: Pool, caller: string, signal: AbortSignal): Promise<AsrReport> =>
+  ask<AsrReport>(pool, 'GET', `${ASR_PATH}?caller=${caller}`, AbortSignal.any([signal, AbortSignal.timeout(POLL_TIMEOUT_MS)]));
 
 /** @throws WhisperError as the other side says it; `unavailable` where it does not, or cannot be reached */
 async function ask<T>(pool: Pool, method: 'GET' | 'POST', path: string, signal: AbortSignal, body: Uint8Array | null = null): Promise<T> {

@@ -84,6 +84,8 @@ export interface TranscriberLoad {
   readonly finalShare: number;
   readonly partialShare: number;
   readonly fileShare: number;
+  /** Processes that have streams on these engines, this one among them; 1 where the engines are in this process. */
+  readonly callers: number;
   /** What of `finalShare` others brought, who share the engines with this transcriber's caller; 0 where there are none. */
   readonly finalShareOfOthers: number;
   /** Engine time of one final, mean over the last ones, in seconds; from the warm-up before there were any. */
@@ -93,6 +95,8 @@ export interface TranscriberLoad {
   readonly oldestFinalSeconds: number;
   /** 95th percentile of the time from submission of a final to its result over the last 10 s, in seconds; 0 without any. */
   readonly finalDelaySeconds: number;
+  /** Time since the engines were last heard of; 0 where they are in this process. */
+  readonly silentSeconds: number;
 }
 
 export interface Transcriber {

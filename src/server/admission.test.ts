@@ -119,6 +119,22 @@ describe('admission', () => {
     );
   });
 
+  test('a burst that a balancer spreads over several servers is let in no more than one for one server', () => {
+    for (const servers of [1, 2, 4]) {
+      const load = { ...IDLE_LOAD, engines: 4, finalSeconds: 0.2, callers: servers };
+      const admissions = Array.from({ length: servers }, () => new Admission(() => 1000));
+      let admitted = 0;
+      for (let i = 0; i < 400; i++) {
+        const admission = admissions[i % servers] as Admission;
+        if (!admission.assess(load).isAdmitting) continue;
+        admission.enter();
+        admitted++;
+      }
+      const fit = capacityOf({ engines: 4, finalSeconds: 0.2 } as Machine);
+      assert.ok(admitted <= fit + servers && admitted >= fit - servers, `${admitted} of ${fit} by ${servers}`);
+    }
+  });
+
   test('holds the load at the bound under pressure that never ends, without late finals', () => {
     fc.assert(
       fc.property(machines, fc.integer({ min: 1, max: 40 }), (machine, askEvery) => {

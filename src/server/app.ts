@@ -85,7 +85,7 @@ export async function endConnections(app: FastifyInstance, stopped: Promise<unkn
 /** Metrics and one log line per request, and the number that run. */
 function countRequests(app: FastifyInstance, metrics: HttpMetrics): { idle(): Promise<void> } {
   let running = 0;
-  let onIdle: (() => void) | null = null;
+  const onIdle: (() => void)[] = [];
   app.addHook('onRequest', async (request, reply) => {
     running++;
     reply.raw.once('finish', () => drainBody(request));
@@ -96,7 +96,7 @@ function countRequests(app: FastifyInstance, metrics: HttpMetrics): { idle(): Pr
       const level = FREQUENT_ROUTES.includes(route) ? 'debug' : 'info';
       request.log[level]({ method: request.method, route, status, ms: Math.round(reply.elapsedTime) }, 'request');
       running--;
-      if (running === 0) onIdle?.();
+      if (running === 0) for (const resolve of onIdle.splice(0)) resolve();
     });
     if (request.raw.httpVersion === '1.1' && request.headers.host === undefined) {
       throw new WhisperError('invalid_message', 'expected a Host header');
@@ -105,8 +105,8 @@ function countRequests(app: FastifyInstance, metrics: HttpMetrics): { idle(): Pr
   return {
     idle: () =>
       new Promise((resolve) => {
-        onIdle = resolve;
         if (running === 0) resolve();
+        else onIdle.push(resolve);
       }),
   };
 }

@@ -18,6 +18,7 @@ import { createScriptedTranscriber, hear } from '../../test/scripted-speech.ts';
 import { holdUntilAborted, SPOKEN, until } from '../../test/server-harness.ts';
 import { transcriberConformance } from '../../test/transcriber-conformance.ts';
 import { WhisperError } from '../core/errors.ts';
+import { encodeWindow } from '../engine/asr-protocol.ts';
 import { createTranscriber } from '../engine/create.ts';
 import {
   connectRemoteTranscriber,
@@ -95,7 +96,7 @@ async function replicaThat(
   answers: readonly ('lost' | 'unavailable' | 'garbage' | 'refused' | 'silent' | 'good')[],
 ): Promise<string> {
   const left = [...answers];
-  const good = { replica: 'r', load: IDLE_LOAD, result: hear(SPOKEN, REQUEST), seconds: 0.01 };
+  const good = { replica: 'r', load: IDLE_LOAD, callers: 1, result: hear(SPOKEN, REQUEST), seconds: 0.01 };
   const server: Server = createServer(((incoming, reply) => {
     if (incoming.method === 'GET')
       return void reply.end(JSON.stringify({ ...good, info: { name: 'toy', multilingual: false, languages: ['en'] } }));
@@ -148,8 +149,45 @@ test("the engine's own refusals and failures are the answer, with the time to wa
 test('a window that nobody answers is given up in time', async (context) => {
   const remote = await connect(context, await replicaThat(context, []), { giveUpSeconds: { final: 0.1 } });
   await assert.rejects(remote.transcribe(REQUEST), isError('unavailable'));
-  const lost = await connect(context, await replicaThat(context, Array(100).fill('lost')), { giveUpSeconds: { final: 0.3 } });
-  await assert.rejects(lost.transcribe(REQUEST), isError('unavailable'));
+  const gone = createServer((_incoming, reply) => {
+    const info = { name: 'toy', multilingual: false, languages: ['en'] };
+    reply.end(JSON.stringify({ replica: 'r', load: IDLE_LOAD, callers: 1, info }));
+  }).listen(0, '127.0.0.1');
+  await once(gone, 'listening');
+  const url = `http://127.0.0.1:${(gone.address() as AddressInfo).port}`;
+  const alone = await connect(context, url, { giveUpSeconds: { final: 1 } });
+  gone.closeAllConnections();
+  gone.close();
+  await assert.rejects(alone.transcribe(REQUEST), isError('unavailable'), 'whoever is not there has taken nothing, however often');
+});
+
+test('a window on which one replica after the other is lost is not given to a fifth', async (context) => {
+  const remote = await connect(context, await replicaThat(context, Array(100).fill('lost')));
+  const startMs = performance.now();
+  await assert.rejects(remote.transcribe(REQUEST), isError('internal'));
+  assert.ok(performance.now() - startMs > 3000, 'losses within a second are one');
+});
+
+test('a window of another model is refused, and tried again until one with that model answers', async (context) => {
+  const { engine, url } = await serve(context);
+  const info = { name: 'another', multilingual: false, languages: ['en'] };
+  const post = (model: string) => {
+    const body = encodeWindow(REQUEST, { timeoutMs: 1000, model, caller: 'c' });
+    return request(`${url}/asr/windows`, { method: 'POST', body, headers: { 'content-type': 'application/msgpack' } });
+  };
+  const refused = await post(info.name);
+  assert.equal(refused.statusCode, 503);
+  assert.equal(((await refused.body.json()) as { error: { code: string } }).error.code, 'not_ready');
+  assert.equal(engine.requests.length, 0);
+  assert.equal((await post(engine.info.name)).statusCode, 200);
+});
+
+test('a replica counts who sends it windows or asks for its load', async (context) => {
+  const { remote, url } = await serve(context);
+  assert.equal(remote.load().callers, 1);
+  await connect(context, url);
+  await remote.transcribe(REQUEST);
+  assert.equal(remote.load().callers, 2);
 });
 
 test('whoever closes the connection has its window cancelled', async (context) => {

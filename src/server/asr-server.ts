@@ -44,6 +44,8 @@ export interface RunningAsrServer {
 
 const HEADERS_TIMEOUT_MS = 20_000;
 const REQUEST_TIMEOUT_MS = 60_000;
+/** Who was silent for so long has gone; they ask for the load every 2 s, of some replica. */
+const FORGET_CALLER_MS = 15_000;
 
 export async function createAsrServer({ address, log = null, registry, transcriber }: AsrServerOptions): Promise<RunningAsrServer> {
   const replica = randomUUID();
@@ -58,6 +60,14 @@ export async function createAsrServer({ address, log = null, registry, transcrib
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
   });
   const running = new Set<AbortController>();
+  /** When each was last heard. */
+  const callers = new Map<string, number>();
+
+  function hear(caller: string): void {
+    const nowMs = performance.now();
+    callers.set(caller, nowMs);
+    for (const [id, heardMs] of callers) if (heardMs < nowMs - FORGET_CALLER_MS) callers.delete(id);
+  }
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(WINDOW_CONTENT_TYPE, { parseAs: 'buffer', bodyLimit: MAX_WINDOW_BYTES }, (_request, body, done) =>
@@ -66,22 +76,26 @@ export async function createAsrServer({ address, log = null, registry, transcrib
   addErrorHandlers(app, metrics);
   addStatusRoutes(app, registry, () => ({ model: engine().info.name }));
 
-  app.get(ASR_PATH, async (): Promise<AsrReport> => {
+  app.get<{ Querystring: { caller?: unknown } }>(ASR_PATH, async ({ query: { caller } }): Promise<AsrReport> => {
     const { info } = engine();
-    return { replica, info, load: engine().load() };
+    if (typeof caller === 'string') hear(caller);
+    return { replica, info, load: engine().load(), callers: callers.size };
   });
 
   app.post(WINDOWS_PATH, async (http, reply): Promise<AsrAnswer> => {
     const startedMs = performance.now();
     const work = engine();
-    const { request, timeoutMs } = decodeWindow(http.body as Uint8Array);
+    const { caller, model, request, timeoutMs } = decodeWindow(http.body as Uint8Array);
+    // Its tokens would be other words. Not for ever: a deployment is changing, and there are replicas of both models meanwhile.
+    if (model !== work.info.name) throw new WhisperError('not_ready', `a window for the model ${model}; this is ${work.info.name}`);
+    hear(caller);
     const controller = new AbortController();
     running.add(controller);
     const timer = setTimeout(() => controller.abort(), timeoutMs);
     abortWhenGone(reply, controller);
     try {
       const result = await work.transcribe(request, controller.signal);
-      return { replica, load: work.load(), result, seconds: (performance.now() - startedMs) / 1000 };
+      return { replica, load: work.load(), callers: callers.size, result, seconds: (performance.now() - startedMs) / 1000 };
     } finally {
       clearTimeout(timer);
       running.delete(controller);

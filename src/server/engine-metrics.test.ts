@@ -22,12 +22,14 @@ const LOAD: TranscriberLoad = {
   engines: 2,
   finalShare: 0.5,
   partialShare: 0.25,
+  callers: 1,
   finalShareOfOthers: 0,
   fileShare: 0.125,
   finalSeconds: 0.13,
   partialSeconds: 0.1,
   oldestFinalSeconds: 0,
   finalDelaySeconds: 0.375,
+  silentSeconds: 0,
 };
 
 test('a window that is done counts with all that it took, others by their outcome alone', async () => {

@@ -104,7 +104,7 @@ export async function createServer(options: ServerOptions): Promise<RunningServe
     readiness.drain();
     // Stops listening at once, and resolves when the last connection is gone.
     const stopped = app.close();
-    await settlesWithin(streams.ended(), drainMs);
+    await settlesWithin(Promise.all([streams.ended(), idle()]), drainMs);
     const finished = Promise.all([streams.drain(), idle()]);
     if (!(await settlesWithin(finished, deadlineMs))) {
       app.log.warn('deadline passed: cutting off what still runs');

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { FLOAT_CONFIG, openSocket, openStream, spokenBytes, startTestServer, until, wavOf } from '../../test/server-harness.ts';
 
 test('a stream gets the finals of what it sent, going_away and 1001', async () => {
@@ -87,6 +88,22 @@ test('a running file is finished first', async () => {
   const answer = fetch(`${server.url}/transcribe`, { method: 'POST', body: wavOf(spokenBytes(0, 2)) });
   await until(() => server.transcriber.requests.length > 0);
   const closing = server.server.close();
+  release();
+  assert.equal((await answer).status, 200);
+  await closing;
+});
+
+test('with time to drain, a running file is finished, however short the deadline after it', async () => {
+  let release = (): void => undefined;
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const server = await startTestServer({ flaws: { before: () => gate } });
+  const answer = fetch(`${server.url}/transcribe`, { method: 'POST', body: wavOf(spokenBytes(0, 2)) });
+  await until(() => server.transcriber.requests.length > 0);
+  const closing = server.server.close({ drainMs: 60_000, deadlineMs: 0 });
+  // as long as a deadline of nothing would have taken, had it begun
+  await delay(100);
   release();
   assert.equal((await answer).status, 200);
   await closing;

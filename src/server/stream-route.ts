@@ -50,6 +50,9 @@ const CLOSE_TIMEOUT_MS = 10_000;
 const MAX_FRAGMENTS = 4096;
 const MAX_BUFFERED_CHUNKS = 65_536;
 
+/** Engines that were not heard of for so long are away: five questions for their load without an answer. */
+const AWAY_SECONDS = 10;
+
 /** Listens for upgrades on the server. The paths that do not upgrade are fastify's. */
 export function addStreamRoute(server: Server, options: StreamRouteOptions): StreamRoute {
   const { readiness, admission, pacer, limits, metrics, log, now } = options;
@@ -108,9 +111,13 @@ export function addStreamRoute(server: Server, options: StreamRouteOptions): Str
     }
   }
 
-  /** The refusal of a stream that would make all of them late, or null. */
+  /** The refusal of a stream that nobody would hear, or that would make all of them late, or null. */
   function refusalForLoad(engine: EngineParts): WhisperError | null {
-    const assessment = admission?.assess(engine.transcriber.load());
+    const load = engine.transcriber.load();
+    if (load.silentSeconds > AWAY_SECONDS) {
+      return new WhisperError('unavailable', 'The speech recogniser cannot be reached; try again later.', { retryAfterSeconds: 5 });
+    }
+    const assessment = admission?.assess(load);
     if (assessment === undefined || assessment.isAdmitting) return null;
     const { retryAfterSeconds } = assessment;
     return new WhisperError('overloaded', 'One more stream could not be followed in time; try again later.', { retryAfterSeconds });
