@@ -97,6 +97,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     WHISPER_CACHE=/var/cache/whisper-streaming \
     WHISPER_MODEL=$MODEL \
     WHISPER_PRECISION=$PRECISION \
+    WHISPER_RAY_VENV=/opt/venv \
     RAY_USAGE_STATS_ENABLED=0 \
     ORT_DISABLE_TELEMETRY=1
 WORKDIR /home/ray
@@ -124,6 +125,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     WHISPER_CACHE=/var/cache/whisper-streaming \
     WHISPER_MODEL=$MODEL \
     WHISPER_PRECISION=$PRECISION \
+    WHISPER_RAY_VENV=/opt/venv \
     RAY_USAGE_STATS_ENABLED=0 \
     ORT_DISABLE_TELEMETRY=1
 WORKDIR /home/ray

@@ -9,8 +9,9 @@ trap 'rm -rf "$work"' EXIT
 pip=(-m pip --quiet --disable-pip-version-check --no-input)
 
 python3 -m venv "$venv"
-# tomllib came with Python 3.11; before, pip has one of its own
-"$venv/bin/python" - python/pyproject.toml > "$work/requirements.txt" << 'PYTHON'
+# The file stays: by it `whisper-streaming ray start` knows that the environment has what it needs. tomllib came with Python 3.11; before,
+# pip has one of its own.
+"$venv/bin/python" - python/pyproject.toml > "$venv/requirements.txt" << 'PYTHON'
 import sys
 try:
     import tomllib
@@ -20,7 +21,7 @@ with open(sys.argv[1], "rb") as file:
     print(*tomllib.load(file)["project"]["dependencies"], sep="\n")
 PYTHON
 # What the pins bring with them is pinned, too: the same image next year. docs/container.md says how the file is renewed.
-"$venv/bin/python" "${pip[@]}" install --requirement "$work/requirements.txt" --constraint "$constraints"
+"$venv/bin/python" "${pip[@]}" install --requirement "$venv/requirements.txt" --constraint "$constraints"
 
 # Beside the environment, so that it does not list itself.
 "$venv/bin/python" "${pip[@]}" install --target "$work/tools" pip-licenses==5.5.5

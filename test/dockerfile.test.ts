@@ -7,7 +7,7 @@ import { access, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { copiesOf, parseDockerfile, type Stage } from './dockerfile.ts';
+import { copiesOf, environmentOf, parseDockerfile, type Stage } from './dockerfile.ts';
 import { findLinters, type Linters } from './linters.ts';
 
 const projectRoot = fileURLToPath(new URL('..', import.meta.url));
@@ -114,6 +114,16 @@ test('a RUN step is a script of docker/, or plain', async () => {
   }
   const scripts = (await readdir(fromRoot('docker'))).filter((name) => name.endsWith('.sh')).map((name) => `docker/${name}`);
   assert.deepEqual([...called].sort(), scripts.sort(), 'none is left over');
+});
+
+test('docs/container.md names every variable and both base images', async () => {
+  const page = await readFile(fromRoot('docs/container.md'), 'utf8');
+  const cpu = stages.at(-1);
+  assert.ok(cpu);
+  const names = Object.keys(environmentOf(cpu, {})).filter((name) => name !== 'PATH');
+  assert.ok(names.length > 5);
+  for (const name of names) assert.ok(page.includes(`\`${name}`), name);
+  for (const [, image = ''] of source.matchAll(/^ARG (?:NODE|CUDA)_IMAGE=(\S+)$/gm)) assert.ok(page.includes(image), image);
 });
 
 test('no secret is an argument or a variable of the build', () => {

@@ -12,6 +12,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { readPythonRequirements } from '../../src/cli/ray/requirements.ts';
 import { FAKE_REPOSITORY, startFakeHub } from '../fake-hub.ts';
 import { ImageFolder } from '../image-folder.ts';
 import { testModelDir } from '../models.ts';
@@ -103,7 +104,9 @@ test('the licences of all packages are in it, with the texts that FFmpeg asks fo
   for (const part of [/--enable-gpl/, /GNU GENERAL PUBLIC LICENSE\s+Version 3/, /Fraunhofer/]) assert.match(ffmpeg, part);
 });
 
-test('Python has the versions that are pinned, those that others bring along included', async () => {
+test('Python has the versions that are pinned, those that others bring along included, and `ray start` takes the environment as it is', async () => {
+  const { requirements } = await readPythonRequirements();
+  assert.equal(await readFile(image.path('/opt/venv/requirements.txt'), 'utf8'), `${requirements.join('\n')}\n`);
   const pinned = (await readFile(image.path('/build-cpu-system/docker/constraints.txt'), 'utf8')).split('\n');
   const installed = (await image.run('cpu', 'python -m pip freeze')).trim().split('\n');
   assert.ok(installed.length > 50);
