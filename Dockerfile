@@ -6,7 +6,7 @@
 
 # To pin by digest as well: scripts/build_image.sh --base-image NAME:TAG@sha256:DIGEST
 ARG NODE_IMAGE=node:24.21.0-bookworm-slim
-# The CUDA files of onnxruntime-node 1.30 are built for CUDA 13 and cuDNN 9.
+# onnxruntime-node 1.30 needs CUDA 13 and cuDNN 9; docker/check.sh fails on a base without its libraries.
 ARG CUDA_IMAGE=nvidia/cuda:13.1.1-cudnn-runtime-ubuntu24.04
 
 FROM ${NODE_IMAGE} AS nodejs
