@@ -61,6 +61,11 @@ const routes = {
     isReady = false;
     json(response, 200, {});
   },
+  /** Ends `mode=pause`. */
+  '/resume': (_request, response) => {
+    for (const client of sockets.clients) client.resume();
+    json(response, 200, {});
+  },
   '/echo': async (request, response) => {
     const { headers, method, url, rawHeaders } = request;
     const bytes = await readAll(request);

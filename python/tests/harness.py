@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import uvicorn
+from ray.serve._private.direct_ingress_http_util import ASGIDIReceiveProxy
 
 from whisper_serve.asgi_bridge import AsgiBridge
 from whisper_serve.forwarding import AsgiApp, Receive, Scope, Send
@@ -105,11 +106,38 @@ async def bridged_child(folder: Path) -> AsyncIterator[BridgedChild]:
 
 
 @contextlib.asynccontextmanager
-async def served(application: AsgiApp) -> AsyncIterator[int]:
+async def bridged_child_in_serve(folder: Path, **uvicorn_options: Any) -> AsyncIterator[BridgedChild]:
+    """As `bridged_child`, with Serve's reader between uvicorn and the bridge."""
+    async with fake_child(folder) as child:
+        application = _read_by_serve(AsgiBridge(child.session))
+        async with served(application, **uvicorn_options) as port, aiohttp.ClientSession() as client:
+            yield BridgedChild(child, client, port, [])
+
+
+def _read_by_serve(application: AsgiApp) -> AsgiApp:
+    async def read_by_serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await application(scope, receive, send)
+            return
+        proxy = ASGIDIReceiveProxy(scope, receive, asyncio.get_running_loop())
+        reading: asyncio.Task[Any] = proxy.fetch_until_disconnect_task()
+        request = asyncio.ensure_future(application(scope, proxy, send))
+        try:
+            await asyncio.wait({reading, request}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reading.cancel()
+            request.cancel()
+            await asyncio.gather(reading, request, return_exceptions=True)
+
+    return read_by_serve
+
+
+@contextlib.asynccontextmanager
+async def served(application: AsgiApp, **uvicorn_options: Any) -> AsyncIterator[int]:
     """uvicorn as Serve runs it, on a free port."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(application, lifespan="on", access_log=False, log_level="critical")
+    config = uvicorn.Config(application, lifespan="on", access_log=False, log_level="critical", **uvicorn_options)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await eventually(lambda: server.started)

@@ -11,7 +11,7 @@ import pytest
 from harness import BridgedChild, bridged_child, events, eventually
 from yarl import URL
 
-from whisper_serve.forwarding import target_url
+from whisper_serve.forwarding import request_headers, target_url
 
 MEBIBYTE = 1024 * 1024
 
@@ -32,6 +32,17 @@ async def test_method_target_headers_and_body_arrive_as_they_were_sent(bridged: 
     assert seen["headers"]["host"] == f"127.0.0.1:{bridged.port}"
     assert response.headers.getall("x-twice") == ["1", "2"]
     assert len(response.headers.getall("date")) == 1
+
+
+async def test_a_header_in_utf8_arrives_byte_for_byte(bridged: BridgedChild) -> None:
+    async with bridged.client.get(bridged.url + "/echo", headers={"Authorization": "Bearer schlüssel €𝄞"}) as response:
+        seen = await response.json()
+    # Node.js makes a character of each byte
+    assert seen["headers"]["authorization"].encode("latin-1") == "Bearer schlüssel €𝄞".encode()
+
+
+def test_a_header_in_another_encoding_is_taken_for_latin_1() -> None:
+    assert request_headers({"headers": [(b"X-Name", b"M\xfcller")]}) == [("X-Name", "Müller")]
 
 
 async def test_the_cookie_of_one_client_is_not_given_to_the_next(bridged: BridgedChild) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ import pytest
 from harness import FAKE_CHILD, eventually, served
 
 from whisper_serve.arguments import ServerArguments, ServiceArguments
-from whisper_serve.deployments import TranscriptionServer, WhisperASR
+from whisper_serve.deployments import _HEALTH_SECONDS, TranscriptionServer, WhisperASR
+from whisper_serve.drain import DrainWatch, HealthSilence
 
 ARGUMENTS = ServiceArguments(launcher=FAKE_CHILD, server=ServerArguments(drain_seconds=1))
 
@@ -103,6 +105,43 @@ async def test_a_server_that_has_drained_is_not_healthy_and_refuses(
         async with client.get(url + "/echo") as response:
             assert response.status == 503
             assert (await response.json())["error"]["code"] == "unavailable"
+
+
+async def test_a_server_that_is_slow_to_say_how_it_is_does_not_drain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def controller_answers() -> bool:
+        return True
+
+    drained = asyncio.Event()
+    may_answer = asyncio.Event()
+
+    async def answer_when_told(timeout_seconds: float) -> None:
+        await may_answer.wait()
+
+    async with _deployed(tmp_path, monkeypatch) as (server, _, _url):
+        silence = HealthSilence(min_silence_seconds=0.2)
+        server._drain_watch = DrainWatch(controller_answers, drained.set, silence, second_look_seconds=0.01)
+        for _ in range(3):
+            await server.check_health()
+        monkeypatch.setattr(server._child, "check_ready", answer_when_told)
+        slow = asyncio.create_task(server.check_health())
+        watching = asyncio.create_task(server._drain_watch.run())
+        # it looks twice a second
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(drained.wait(), 1.6)
+        may_answer.set()
+        await slow
+        await asyncio.wait_for(drained.wait(), 5)
+        await watching
+
+
+@pytest.mark.parametrize("file", ["deploy/serve.yaml", "python/whisper_serve/application.py"])
+def test_a_check_fails_before_serve_gives_it_up(file: str) -> None:
+    settings = Path(__file__).parents[2].joinpath(file).read_text()
+    limits = re.findall(r"health_check_timeout_s[:=] ?([\d.]+)", settings)
+    assert len(limits) == 2
+    assert all(float(limit) > _HEALTH_SECONDS for limit in limits)
 
 
 async def test_a_start_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ from .run_folder import RunFolder
 
 logger = logging.getLogger("ray.serve")
 
+# Long, for a child that is only busy answers late. Less than health_check_timeout_s, so that Serve is told what failed
+# before it gives the check up.
 _HEALTH_SECONDS = 5.0
 _STATUS_SECONDS = 5.0
 _STOP_SECONDS = 10.0
@@ -123,8 +125,8 @@ class TranscriptionServer:
 
     async def check_health(self) -> None:
         """Of a replica that drains nobody asks; where somebody does, it was taken for one, and has to be replaced."""
-        self._drain_watch.heard()
-        await self._child.check_ready(_HEALTH_SECONDS)
+        with self._drain_watch.check():
+            await self._child.check_ready(_HEALTH_SECONDS)
 
     async def close(self) -> None:
         await self._replica.close()

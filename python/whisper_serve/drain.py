@@ -7,10 +7,11 @@ where the controller answers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from statistics import median
 
 logger = logging.getLogger("ray.serve")
@@ -29,22 +30,32 @@ class HealthSilence:
     def __init__(self, min_silence_seconds: float = _MIN_SILENCE_SECONDS) -> None:
         self._min_silence_seconds = min_silence_seconds
         self._periods: deque[float] = deque(maxlen=_REMEMBERED_PERIODS)
-        self._heard: float | None = None
+        self._checks = 0
+        self._last_start: float | None = None
         self._since: float | None = None
+        self._was_interrupted = False
 
-    def heard(self, now: float) -> None:
+    def check_started(self, now: float) -> None:
         """Somebody asked after the replica's health."""
-        if self._since is not None and self._since == self._heard:
-            self._periods.append(now - self._heard)
-        self._heard = self._since = now
+        if self._last_start is not None and not self._was_interrupted:
+            self._periods.append(now - self._last_start)
+        self._last_start = self._since = now
+        self._was_interrupted = False
+        self._checks += 1
+
+    def check_ended(self, now: float) -> None:
+        """They have their answer. Serve asks nothing while it waits for one, so silence counts from here."""
+        self._checks -= 1
+        self._since = now
 
     def start_again(self, now: float) -> None:
         """The silence until now has another reason."""
         self._since = now
+        self._was_interrupted = True
 
     def is_suspicious(self, now: float) -> bool:
         """Whether the silence is longer than three usual periods. Until there have been two questions it is never."""
-        if self._since is None or not self._periods:
+        if self._since is None or not self._periods or self._checks > 0:
             return False
         return now - self._since > max(_SILENT_PERIODS * median(self._periods), self._min_silence_seconds)
 
@@ -64,9 +75,14 @@ class DrainWatch:
         self._silence = silence or HealthSilence()
         self._second_look_seconds = second_look_seconds
 
-    def heard(self) -> None:
-        """Somebody asked after the replica's health."""
-        self._silence.heard(time.monotonic())
+    @contextlib.contextmanager
+    def check(self) -> Iterator[None]:
+        """Around the answer to somebody who asks after the replica's health."""
+        self._silence.check_started(time.monotonic())
+        try:
+            yield
+        finally:
+            self._silence.check_ended(time.monotonic())
 
     async def run(self) -> None:
         """Returns when it has called; cancel it where the replica ends otherwise."""

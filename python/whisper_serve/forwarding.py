@@ -55,10 +55,19 @@ def target_url(scope: Scope) -> URL:
 def request_headers(scope: Scope) -> list[tuple[str, str]]:
     """The client's headers, in order, duplicates included."""
     return [
-        (name.decode("latin-1"), value.decode("latin-1"))
+        (name.decode("latin-1"), _header_value(value))
         for name, value in scope["headers"]
         if name.lower() not in _HOP_HEADERS
     ]
+
+
+def _header_value(value: bytes) -> str:
+    """aiohttp writes headers as UTF-8 and nothing else, so only UTF-8 arrives byte for byte. What is not is taken for
+    Latin-1."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

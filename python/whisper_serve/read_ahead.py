@@ -7,7 +7,9 @@ than the child reads would fill the replica's memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+from .client_pings import ClientPings
 from .forwarding import Message, Receive
 
 # Each may be as large as a client's message.
@@ -21,12 +23,18 @@ def limit_read_ahead(receive: Receive) -> Receive:
     if not isinstance(queue, asyncio.Queue):
         return receive
     room = asyncio.Event()
+    pings = ClientPings(receive)
 
     async def put(message: Message) -> None:
+        if queue.qsize() >= _MESSAGES:
+            with pings.resting() if message["type"].startswith("websocket.") else contextlib.nullcontext():
+                await has_room()
+        queue.put_nowait(message)
+
+    async def has_room() -> None:
         while queue.qsize() >= _MESSAGES:
             room.clear()
             await room.wait()
-        queue.put_nowait(message)
 
     async def receive_and_make_room() -> Message:
         message = await receive()
