@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { AnnotationQuery, Dashboard, Panel } from '@grafana/schema';
@@ -51,8 +51,9 @@ before(async () => {
   // within the project, for TypeScript finds Grafana's types from there
   await mkdir(join(root, '.cache'), { recursive: true });
   work = await mkdtemp(join(root, '.cache', 'monitoring-'));
-  return async () => rm(work, { recursive: true });
 });
+
+after(() => rm(work, { recursive: true }));
 
 /** Output of promtool, and whether it was content. */
 async function run(...args: string[]): Promise<{ readonly isGood: boolean; readonly output: string }> {
