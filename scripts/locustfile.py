@@ -43,11 +43,12 @@ def set_up(environment: Environment, **_: Any) -> None:
             StreamUser.weight, RestUser.weight = 100 * (1 - run.options.rest_share), 100 * run.options.rest_share
 
     def start(**_: Any) -> None:
+        environment.process_exit_code = None
         try:
             run.start()
         except (AudioError, ValueError) as error:
             environment.process_exit_code = 1
-            raise StopTest(f"load test: {error}") from error
+            raise StopTest(f"load test: {error}") from None
         share_users()
 
     def show_summary(**_: Any) -> None:
