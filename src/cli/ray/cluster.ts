@@ -62,6 +62,8 @@ export function startHead(options: HeadOptions): RayHead {
     { env: { ...environment, ...localEnvironment(folder) }, stdio: ['ignore', log, log], detached: true, cwd: folder },
   );
   closeSync(log);
+  // said below: without a listener it would end this process
+  child.on('error', () => undefined);
   const identity = child.pid === undefined ? null : identify(child.pid);
   if (identity === null) throw new CommandError(`${python} could not be started.`);
   return { identity, ended: logAtEnd(child, folder) };

@@ -4,11 +4,14 @@ import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import { type PlanOptions, planRay } from './plan.ts';
-import { ASR_DEPLOYMENT, type ServeConfig } from './serve-config.ts';
+import { ASR_DEPLOYMENT, SERVER_DEPLOYMENT, type ServeConfig } from './serve-config.ts';
 
 const OPTIONS: PlanOptions = { cache: '/cache', host: '127.0.0.1', rayPort: 6379, dashboardPort: 8265, metricsPort: 8080 };
 
-const asr = ({ applications }: ServeConfig) => applications[0]?.deployments?.find(({ name }) => name === ASR_DEPLOYMENT);
+const deployment = ({ applications }: ServeConfig, wanted: string) => applications[0]?.deployments?.find(({ name }) => name === wanted);
+const asr = (config: ServeConfig) => deployment(config, ASR_DEPLOYMENT);
+const mostReplicas = (config: ServeConfig): unknown[] =>
+  [SERVER_DEPLOYMENT, ASR_DEPLOYMENT].map((name) => deployment(config, name)?.autoscaling_config?.max_replicas);
 
 test("the project's configuration runs on this machine as it is", async () => {
   const plan = await planRay(OPTIONS, {});
@@ -30,6 +33,47 @@ test('replicas that are asked for by name find room, others as many as fit', asy
   assert.equal(asr(small.config)?.autoscaling_config?.max_replicas, 4);
   assert.equal(asr(small.fittedConfig)?.autoscaling_config?.max_replicas, 1);
   await assert.rejects(planRay({ ...OPTIONS, cpus: 2 }, {}), /ask for 3 logical CPUs at least; --cpus is 2/);
+});
+
+test('the most replicas of both deployments have room together', async () => {
+  const most = async (options: Partial<PlanOptions>): Promise<unknown[]> =>
+    mostReplicas((await planRay({ ...OPTIONS, ...options }, {})).fittedConfig);
+  // a server takes one CPU, a recogniser two
+  assert.deepEqual(await most({ cpus: 6 }), [2, 2]);
+  assert.deepEqual(await most({ cpus: 7, asrReplicas: { min: 1, max: 3 } }), [1, 3]);
+  assert.deepEqual(await most({ cpus: 7, serverReplicas: { min: 1, max: 4 } }), [4, 1]);
+});
+
+test('other engines are scaled by 0.6 windows each, as the file has it', async () => {
+  const target = async (engines?: number): Promise<unknown> =>
+    asr((await planRay({ ...OPTIONS, ...(engines !== undefined && { engines }) }, {})).config)?.autoscaling_config?.target_ongoing_requests;
+  assert.deepEqual([await target(), await target(1), await target(4)], [1.2, 0.6, 2.4]);
+});
+
+test('limits and origins of this environment go with the application, keys do not', async () => {
+  const inherited = {
+    WHISPER_API_KEYS: 'secret',
+    WHISPER_ALLOWED_ORIGINS: 'https://one.example, https://two.example',
+    WHISPER_ADMIT_ALL: '1',
+    WHISPER_MAX_FILES: '2',
+    WHISPER_MAX_QUEUE: '9',
+    WHISPER_MAX_STREAM_SECONDS: '90000',
+    WHISPER_SHUTDOWN_SECONDS: '5',
+  };
+  const { config, environment } = await planRay(OPTIONS, inherited);
+  const [application] = config.applications;
+  assert.equal(application?.args?.max_queue, 9);
+  assert.deepEqual(application?.args?.server, {
+    allowed_origins: ['https://one.example', 'https://two.example'],
+    admit_all: true,
+    max_files: 2,
+    max_stream_seconds: 90_000,
+    drain_seconds: 60,
+  });
+  assert.equal(application?.runtime_env?.env_vars?.WHISPER_SHUTDOWN_SECONDS, '5');
+  assert.doesNotMatch(JSON.stringify(config), /secret/);
+  assert.ok(Number(environment.RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S) > 90_000, 'the longest stream outlives a reload');
+  await assert.rejects(planRay(OPTIONS, { WHISPER_MAX_FILES: 'many' }), /WHISPER_MAX_FILES is "many": expected a whole number/);
 });
 
 test('every port is asked for at the address and under the name by which it can be changed', async () => {

@@ -5,15 +5,18 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { CommandError } from '../command-error.ts';
 import type { HeadPorts } from './cluster.ts';
+import { environmentArgs } from './environment-args.ts';
 import type { WantedPort } from './ports.ts';
 import { applicationEnvironment, LAUNCHER, rayEnvironment } from './ray-environment.ts';
 import {
   type Adaptation,
+  ASR_DEPLOYMENT,
   adaptServeConfig,
   fitReplicas,
   leastCpus,
   parseServeConfig,
   type ReplicaRange,
+  SERVER_DEPLOYMENT,
   type ServeConfig,
   streamTimes,
 } from './serve-config.ts';
@@ -82,7 +85,7 @@ export async function planRay(options: PlanOptions, inherited: Variables): Promi
   const shownHost = host.includes(':') ? `[${host}]` : host;
   return {
     config,
-    fittedConfig: fitReplicas(config, logicalCpus),
+    fittedConfig: fitReplicas(config, logicalCpus, namedDeployments(options)),
     applications: config.applications.map(({ name }) => name),
     dashboardUrl: local(dashboardPort),
     serviceUrl: ANY_ADDRESS.includes(host) ? local(port) : `http://${shownHost}:${port}`,
@@ -104,22 +107,29 @@ async function readConfig(path: string): Promise<ServeConfig> {
 
 function adapt(config: ServeConfig, options: AdaptedOptions, inherited: Variables): ServeConfig {
   const { asrReplicas, cache, engines, gpusPerReplica, host, model, port, precision, serverReplicas } = options;
+  const { args, serverArgs } = environmentArgs(inherited);
   return adaptServeConfig(config, {
     host,
     port,
-    args: withoutUndefined({ model, precision, engines }),
-    machineArgs: { cache, node: process.execPath, launcher: LAUNCHER },
+    args: withoutUndefined({ model, precision }),
+    machineArgs: { cache, node: process.execPath, launcher: LAUNCHER, ...args },
+    serverArgs,
     // the time makes Serve take up an application anew that failed before, or whose code has changed since
     environment: { ...applicationEnvironment(inherited), WHISPER_DEPLOYED_AT: new Date().toISOString() },
     serverReplicas,
     asrReplicas,
-    asrCpus: engines,
+    engines,
     gpusPerReplica,
   });
 }
 
 /** As commander gives them, or changed: an option that is not given may be there as undefined. */
 type AdaptedOptions = { readonly [Name in keyof PlanOptions]: PlanOptions[Name] | undefined } & Pick<PlanOptions, 'cache' | 'host'>;
+
+const namedDeployments = ({ asrReplicas, serverReplicas }: PlanOptions): string[] => [
+  ...(asrReplicas === undefined ? [] : [ASR_DEPLOYMENT]),
+  ...(serverReplicas === undefined ? [] : [SERVER_DEPLOYMENT]),
+];
 
 const atMost = (range: ReplicaRange | undefined): ReplicaRange | undefined => range && { min: range.max, max: range.max };
 

@@ -60,7 +60,8 @@ export function addRayCommands(program: Command, { print, signal, withProgress }
 
 const START_HELP = `
 The first start makes a virtual environment with Ray in it: half a minute or more, and 0.5 GB in the cache folder. It needs Python 3.10 or newer, and pip.
-Ray's processes inherit this environment: WHISPER_* variables set the options of \`serve\` and \`asr\` that are not named here.
+Ray's processes inherit this environment. WHISPER_* variables that set limits, origins or keys of \`serve\` and \`asr\` hold where the configuration
+says nothing of it. A Ray that runs already is not told keys: it needs WHISPER_API_KEYS in its own environment.
 Ray's own ports are open to the network and ask for nothing unless RAY_AUTH_MODE=token is set: keep it behind a firewall.`;
 
 const startOptions = (): Option[] => [

@@ -51,7 +51,14 @@ export function rayEnvironment(options: RayEnvironmentOptions): Record<string, s
   return { ...preferred, ...kept, ...essential, ...applicationEnvironment(inherited) };
 }
 
-/** What makes Ray's workers find `whisper_serve`; also given with an application, for a Ray that somebody else started. */
+/** Options of the children that no argument of an application stands for (see environment-args.ts), and nothing secret: whoever sees the dashboard reads them. */
+const PASSED_ON = ['WHISPER_MAX_CONTAINER_STREAMS', 'WHISPER_SHUTDOWN_SECONDS', 'UV_THREADPOOL_SIZE'];
+
+/** What makes Ray's workers find `whisper_serve`, and options; also given with an application, for a Ray that somebody else started. */
 export function applicationEnvironment(inherited: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  return { PYTHONPATH: inherited.PYTHONPATH ? `${PYTHON_FOLDER}${delimiter}${inherited.PYTHONPATH}` : PYTHON_FOLDER };
+  const passed = PASSED_ON.flatMap((name) => (inherited[name] ? [[name, inherited[name]]] : []));
+  return {
+    ...Object.fromEntries(passed),
+    PYTHONPATH: inherited.PYTHONPATH ? `${PYTHON_FOLDER}${delimiter}${inherited.PYTHONPATH}` : PYTHON_FOLDER,
+  };
 }

@@ -39,14 +39,14 @@ test('what the command line says goes before the file, and what it does not say 
     args: { model: 'small' },
     machineArgs: { node: '/bin/node', cache: '/cache' },
     asrReplicas: { min: 1, max: 3 },
-    asrCpus: 1,
+    engines: 1,
     gpusPerReplica: 0.5,
     environment: { MINE: '0', OURS: '2' },
   });
   assert.deepEqual(adapted.http_options, { host: '127.0.0.1', port: 8000, request_timeout_s: null });
   assert.equal(adapted.proxy_location, 'EveryNode');
   const [application] = adapted.applications;
-  assert.deepEqual(application?.args, { node: '/bin/node', cache: '/models', model: 'small', server: { drain_seconds: 60 } });
+  assert.deepEqual(application?.args, { node: '/bin/node', cache: '/models', model: 'small', engines: 1, server: { drain_seconds: 60 } });
   assert.deepEqual(application?.runtime_env, { env_vars: { MINE: '1', OURS: '2' } });
   const [server, asr] = deployments(adapted);
   assert.deepEqual(server, deployments(config)[0]);
@@ -55,6 +55,31 @@ test('what the command line says goes before the file, and what it does not say 
     autoscaling_config: { min_replicas: 1, max_replicas: 3 },
     ray_actor_options: { num_cpus: 1, num_gpus: 0.5 },
   });
+});
+
+test('what the environment says holds where the file says nothing, below `server`, too', () => {
+  const serverArgs = { drain_seconds: 5, max_files: 2 };
+  const [application] = adaptServeConfig(config, { machineArgs: { max_queue: 9, model: 'tiny' }, serverArgs }).applications;
+  assert.deepEqual(application?.args, { max_queue: 9, model: 'base', cache: '/models', server: { drain_seconds: 60, max_files: 2 } });
+  const bare = parseServeConfig('applications: [{ name: x, import_path: a:b }]', 'bare.yaml');
+  assert.deepEqual(adaptServeConfig(bare, { serverArgs }).applications[0]?.args, { server: serverArgs });
+  assert.deepEqual(adaptServeConfig(bare, {}).applications[0]?.args, {});
+});
+
+test('a replica with other engines is scaled by as many windows for each as in the file', () => {
+  const target = (args: string, engines: number): unknown => {
+    const deployment = '{ name: WhisperASR, autoscaling_config: { target_ongoing_requests: 1.2 }, ray_actor_options: { num_cpus: 2 } }';
+    const text = `applications: [{ name: x, import_path: a:b, args: ${args}, deployments: [${deployment}] }]`;
+    return deployments(adaptServeConfig(parseServeConfig(text, 'mine.yaml'), { engines }))[0]?.autoscaling_config?.target_ongoing_requests;
+  };
+  assert.deepEqual(
+    [1, 2, 3, 8].map((engines) => target('{}', engines)),
+    [0.6, 1.2, 1.8, 4.8],
+  );
+  assert.equal(target('{ threads: 2 }', 1), 1.2);
+  assert.equal(target('{ engines: 4 }', 1), 0.3);
+  // one without autoscaling has no target to change
+  assert.equal(deployments(adaptServeConfig(config, { engines: 1 }))[1]?.autoscaling_config, undefined);
 });
 
 test('several applications share what the machine says, and have their models from the file', () => {
@@ -79,6 +104,24 @@ test('no more replicas are allowed than there is room for, and never fewer than 
   assert.deepEqual(most(5.5), [3, undefined]);
   assert.deepEqual(most(64), [4, undefined]);
   assert.deepEqual(most(1), [1, undefined]);
+});
+
+test('deployments that scale share the room that is left, one replica each in turn, those asked for by name before the others', () => {
+  const scaled = adaptServeConfig(config, { asrReplicas: { min: 1, max: 4 } });
+  const most = (cpus: number, first?: string[]): unknown[] =>
+    deployments(fitReplicas(scaled, cpus, first)).map((one) => one.autoscaling_config?.max_replicas);
+  // 0.5 and 2 CPUs
+  assert.deepEqual(most(2.5), [1, 1]);
+  assert.deepEqual(most(4), [4, 1]);
+  assert.deepEqual(most(5), [2, 2]);
+  assert.deepEqual(most(7), [2, 3]);
+  assert.deepEqual(most(64), [4, 4]);
+  assert.deepEqual(most(4.5, ['TranscriptionServer']), [4, 1]);
+  assert.deepEqual(most(4.5, ['WhisperASR']), [1, 2]);
+  for (let cpus = 2.5; cpus <= 12; cpus += 0.5) {
+    const [server, asr] = most(cpus) as [number, number];
+    assert.ok(server * 0.5 + asr * 2 <= cpus, `${server} and ${asr} on ${cpus}`);
+  }
 });
 
 test('a file that is none is refused with the place of the fault', () => {

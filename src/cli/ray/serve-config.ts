@@ -11,7 +11,11 @@ export const SERVER_DEPLOYMENT = 'TranscriptionServer';
 export const ASR_DEPLOYMENT = 'WhisperASR';
 
 const actorOptionsSchema = z.looseObject({ num_cpus: z.number().optional(), num_gpus: z.number().optional() });
-const autoscalingSchema = z.looseObject({ min_replicas: z.number().optional(), max_replicas: z.number().optional() });
+const autoscalingSchema = z.looseObject({
+  min_replicas: z.number().optional(),
+  max_replicas: z.number().optional(),
+  target_ongoing_requests: z.number().optional(),
+});
 const deploymentSchema = z.looseObject({
   name: z.string(),
   num_replicas: z.union([z.number(), z.string()]).optional(),
@@ -48,10 +52,12 @@ export interface Adaptation {
   readonly args?: Readonly<Record<string, unknown>>;
   /** Arguments that this machine has an answer to; the file's own go before them. @default {} */
   readonly machineArgs?: Readonly<Record<string, unknown>>;
+  /** The same below `server`. @default {} */
+  readonly serverArgs?: Readonly<Record<string, unknown>>;
   readonly serverReplicas?: ReplicaRange | undefined;
   readonly asrReplicas?: ReplicaRange | undefined;
-  /** Logical CPUs of a WhisperASR replica. */
-  readonly asrCpus?: number | undefined;
+  /** Engines of a WhisperASR replica, a logical CPU each; the windows in flight that it is scaled by go with them. */
+  readonly engines?: number | undefined;
   /** Share of a GPU, or number of GPUs, of a WhisperASR replica. */
   readonly gpusPerReplica?: number | undefined;
   /** For the applications' processes. @default {} */
@@ -73,7 +79,8 @@ export function parseServeConfig(text: string, source: string): ServeConfig {
 }
 
 export function adaptServeConfig(config: ServeConfig, adaptation: Adaptation): ServeConfig {
-  const { args = {}, environment = {}, host, machineArgs = {}, port } = adaptation;
+  const { environment = {}, engines, host, port } = adaptation;
+  const args = { ...adaptation.args, ...(engines !== undefined && { engines }) };
   const names = config.applications.map(({ name }) => name);
   const keys = Object.keys(args);
   if (keys.length > 0 && names.length > 1) {
@@ -84,30 +91,53 @@ export function adaptServeConfig(config: ServeConfig, adaptation: Adaptation): S
     http_options: { ...config.http_options, ...(host !== undefined && { host }), ...(port !== undefined && { port }) },
     applications: config.applications.map((application) => ({
       ...application,
-      args: { ...machineArgs, ...application.args, ...args },
+      args: { ...withDefaults(application.args, adaptation), ...args },
       runtime_env: { ...application.runtime_env, env_vars: { ...environment, ...application.runtime_env?.env_vars } },
       deployments: adaptDeployments(application, adaptation),
     })),
   };
 }
 
+function withDefaults(args: Application['args'], { machineArgs, serverArgs = {} }: Adaptation): Record<string, unknown> {
+  const { server, ...others } = { ...machineArgs, ...args };
+  const merged = server === undefined || isRecord(server) ? { ...serverArgs, ...server } : server;
+  return server === undefined && Object.keys(serverArgs).length === 0 ? others : { ...others, server: merged };
+}
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
 function adaptDeployments(application: Application, adaptation: Adaptation): Deployment[] {
-  const { asrCpus, asrReplicas, gpusPerReplica, serverReplicas } = adaptation;
+  const { asrReplicas, engines, gpusPerReplica, serverReplicas } = adaptation;
   return (application.deployments ?? []).map((deployment) => {
     if (deployment.name === SERVER_DEPLOYMENT) return withReplicas(deployment, serverReplicas);
     if (deployment.name !== ASR_DEPLOYMENT) return deployment;
     return withReplicas(
       {
-        ...deployment,
+        ...(engines === undefined ? deployment : withEngines(deployment, application, engines)),
         ray_actor_options: {
           ...deployment.ray_actor_options,
-          ...(asrCpus !== undefined && { num_cpus: asrCpus }),
+          ...(engines !== undefined && { num_cpus: engines }),
           ...(gpusPerReplica !== undefined && { num_gpus: gpusPerReplica }),
         },
       },
       asrReplicas,
     );
   });
+}
+
+const engineArgsSchema = z.looseObject({ engines: z.number().nullish(), threads: z.number().nullish() });
+
+/** The file's target is one for the engines that a replica has there: each keeps its share of it. */
+function withEngines(deployment: Deployment, application: Application, engines: number): Deployment {
+  const { autoscaling_config } = deployment;
+  const target = autoscaling_config?.target_ongoing_requests;
+  if (target === undefined) return deployment;
+  const { engines: given, threads } = engineArgsSchema.safeParse(application.args ?? {}).data ?? {};
+  // as python/whisper_serve/command_line.py counts them
+  const formerEngines = given ?? Math.max(1, Math.floor(cpusOf(deployment) / (threads ?? 1)));
+  const scaled = Number(((target / formerEngines) * engines).toFixed(3));
+  return { ...deployment, autoscaling_config: { ...autoscaling_config, target_ongoing_requests: scaled } };
 }
 
 function withReplicas(deployment: Deployment, range: ReplicaRange | undefined): Deployment {
@@ -129,14 +159,40 @@ const cpusOf = ({ ray_actor_options }: Deployment): number => ray_actor_options?
 const leastReplicas = ({ autoscaling_config, num_replicas }: Deployment): number =>
   autoscaling_config?.min_replicas ?? (typeof num_replicas === 'number' ? num_replicas : 1);
 
-/** Lowers max_replicas to what finds room: a replica that is wanted and can be nowhere makes a deployment look ill. */
-export function fitReplicas(config: ServeConfig, cpus: number): ServeConfig {
-  const freeCpus = Math.max(0, cpus - leastCpus(config));
+/**
+ * Lowers max_replicas to what finds room all at once: a replica that is wanted and can be nowhere makes a deployment look ill.
+ *
+ * @param first names of deployments that have their replicas before the others share what is left
+ */
+export function fitReplicas(config: ServeConfig, cpus: number, first: readonly string[] = []): ServeConfig {
+  const scaled = config.applications
+    .flatMap(({ deployments = [] }) => deployments)
+    .filter((deployment) => deployment.autoscaling_config?.max_replicas !== undefined && cpusOf(deployment) > 0)
+    // those that need most choose first: what they leave still holds one of the others
+    .sort((one, other) => cpusOf(other) - cpusOf(one));
+  const most = new Map(scaled.map((deployment) => [deployment, leastReplicas(deployment)]));
+  let freeCpus = cpus - leastCpus(config);
+  const addOne = (deployment: Deployment): boolean => {
+    const replicas = (most.get(deployment) ?? 0) + 1;
+    if (replicas > (deployment.autoscaling_config?.max_replicas ?? 0) || cpusOf(deployment) > freeCpus) return false;
+    most.set(deployment, replicas);
+    freeCpus -= cpusOf(deployment);
+    return true;
+  };
+  // one each in turn, until nobody finds room
+  const share = (deployments: readonly Deployment[]): void => {
+    let hasAdded = true;
+    while (hasAdded) {
+      hasAdded = false;
+      for (const deployment of deployments) hasAdded = addOne(deployment) || hasAdded;
+    }
+  };
+  share(scaled.filter(({ name }) => first.includes(name)));
+  share(scaled);
   const fit = (deployment: Deployment): Deployment => {
-    const { autoscaling_config } = deployment;
-    if (autoscaling_config?.max_replicas === undefined || cpusOf(deployment) === 0) return deployment;
-    const most = leastReplicas(deployment) + Math.floor(freeCpus / cpusOf(deployment));
-    return { ...deployment, autoscaling_config: { ...autoscaling_config, max_replicas: Math.min(most, autoscaling_config.max_replicas) } };
+    const replicas = most.get(deployment);
+    if (replicas === undefined) return deployment;
+    return { ...deployment, autoscaling_config: { ...deployment.autoscaling_config, max_replicas: replicas } };
   };
   return {
     ...config,

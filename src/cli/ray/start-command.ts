@@ -1,47 +1,55 @@
 // `ray start`: a Ray on this machine, or the one that is there, with the service on it; in the foreground until a signal, or detached.
 
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { locateModel } from '../../model/locate.ts';
 import { CommandError } from '../command-error.ts';
-import { modelAccess } from '../environment.ts';
 import type { ProgressDisplay } from '../progress.ts';
-import { ensureVirtualEnvironment } from '../python.ts';
-import { logFolder, type RayHead, startHead, waitForHead } from './cluster.ts';
+import { logFolder, waitForHead } from './cluster.ts';
+import { type OwnRayOptions, type Running, startOwn } from './own-ray.ts';
 import { type Plan, type PlanOptions, planRay } from './plan.ts';
-import { checkPorts } from './ports.ts';
 import { readPythonRequirements } from './requirements.ts';
 import { ServeApi, waitUntilRunning } from './serve-api.ts';
 import type { ServeConfig } from './serve-config.ts';
-import { mayRun, type RayState, readState, type StateKey, wasStopped, writeState } from './state-file.ts';
+import { lockState, mayRun, type RayState, readState, type StateKey, wasStopped, writeState } from './state-file.ts';
 import { endState } from './stop-command.ts';
 
-export interface StartOptions extends PlanOptions {
-  /** Folder of the virtual environment. @default ray-venv in the cache */
-  readonly venv?: string;
+export interface StartOptions extends PlanOptions, OwnRayOptions {
   /** Return when it is ready. */
   readonly detach: boolean;
 }
 
 const HAPROXY_TIMEOUT_MS = 60_000;
 const POLL_MS = 500;
-/** HAProxy's socket is at TMPDIR/wray-XXXXXX/haproxy/NODE/admin.sock, 56 characters of it the node's. */
-const MAX_TMPDIR_LENGTH = 10;
 
 export async function startRay(options: StartOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
+  const unlock = await lockState(options);
+  try {
+    await startLocked(options, progress, signal, unlock);
+  } finally {
+    await unlock();
+  }
+}
+
+/** @param onReady for when all is ready */
+async function startLocked(
+  options: StartOptions,
+  progress: ProgressDisplay,
+  signal: AbortSignal,
+  onReady: () => Promise<void>,
+): Promise<void> {
   await refuseSecond(options);
   const plan = await planRay(options, process.env);
   const api = new ServeApi(plan.dashboardUrl, process.env);
   const version = await api.rayVersion(signal);
   const running =
-    version === null ? await startOwn(options, plan, progress, signal) : await joinOther(options, plan, api, version, progress);
+    version === null
+      ? await startOwn(options, plan, stateOf(plan), progress, signal)
+      : await joinOther(options, plan, api, version, progress);
   let stays = false;
   try {
     if (running.head !== null) await waitForHead(running.head, api, signal);
     await deploy(running.head === null ? plan.config : plan.fittedConfig, plan, api, progress, signal);
     progress.message(describe(plan, running.state));
+    await onReady();
     stays = options.detach;
     if (options.detach) return;
     const log = await Promise.race([aborted(signal), running.head?.ended ?? forever()]);
@@ -60,12 +68,6 @@ export async function startRay(options: StartOptions, progress: ProgressDisplay,
   }
 }
 
-interface Running {
-  readonly state: RayState;
-  /** Null where Ray belongs to somebody else. */
-  readonly head: RayHead | null;
-}
-
 async function refuseSecond(key: StateKey): Promise<void> {
   const state = await readState(key);
   if (state === null || !mayRun(state)) return;
@@ -79,40 +81,9 @@ async function hasOurs({ applications, dashboardUrl }: RayState): Promise<boolea
   return details !== null && applications.some((name) => name in details.applications);
 }
 
-async function startOwn(options: StartOptions, plan: Plan, progress: ProgressDisplay, signal: AbortSignal): Promise<Running> {
-  const { cpus, environment, gpus, ports, wantedPorts } = plan;
-  const left = await readState(options);
-  if (left !== null) await endState(options, left, { api: new ServeApi(left.dashboardUrl, process.env) });
-  await checkPorts(wantedPorts);
-  const { minimumVersion, requirements } = await readPythonRequirements();
-  const python = await ensureVirtualEnvironment({
-    folder: options.venv ?? join(options.cache, 'ray-venv'),
-    requirements,
-    minimumVersion,
-    onProgress: (step) => progress.step(`Python packages for Ray: ${step}`),
-    signal,
-  });
-  await fetchModels(options.cache, plan.config, progress, signal);
-  progress.step('Starting Ray');
-  const folder = await mkdtemp(join(tmpdir().length > MAX_TMPDIR_LENGTH ? '/tmp' : tmpdir(), 'wray-'));
-  const head = startHead({ python, environment, folder, ports, cpus, ...(gpus !== undefined && { gpus }) });
-  const state: RayState = { ...stateOf(plan), own: { head: head.identity, folder } };
-  await writeState(options, state);
-  return { state, head };
-}
-
-/** Ahead of the replicas: here somebody sees how far it is. */
-async function fetchModels(cacheDir: string, config: ServeConfig, progress: ProgressDisplay, signal: AbortSignal): Promise<void> {
-  const models = new Set(config.applications.map(({ args }) => args?.model).filter((model) => typeof model === 'string'));
-  for (const model of models) {
-    const { download, message } = progress;
-    await locateModel(model, { cacheDir, ...modelAccess(), onProgress: download, onMessage: message, signal });
-    signal.throwIfAborted();
-  }
-}
-
 /** Takes a Ray that somebody else runs, unless Serve there is in use: a configuration replaces every other. */
 async function joinOther(options: StartOptions, plan: Plan, api: ServeApi, version: string, progress: ProgressDisplay): Promise<Running> {
+  refuseKeys(plan);
   const { rayVersion } = await readPythonRequirements();
   const others = Object.keys((await api.details()).applications);
   if (others.length > 0) {
@@ -124,6 +95,17 @@ async function joinOther(options: StartOptions, plan: Plan, api: ServeApi, versi
   const state = stateOf(plan);
   await writeState(options, state);
   return { state, head: null };
+}
+
+/** Variables reach somebody else's Ray with the configuration only, and that its dashboard shows to everybody. */
+function refuseKeys({ dashboardUrl }: Plan): void {
+  if (!process.env.WHISPER_API_KEYS) return;
+  throw new CommandError(
+    [
+      `Ray runs already at ${dashboardUrl}, and WHISPER_API_KEYS is set: its dashboard would show the keys, and without them the service would be open.`,
+      'Where that Ray has WHISPER_API_KEYS in its own environment, on every node, unset it here. Otherwise choose other ports for a Ray of your own.',
+    ].join('\n'),
+  );
 }
 
 const stateOf = ({ applications, dashboardUrl, metricsUrl, serviceUrl }: Plan): RayState => {

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { stopHead } from './cluster.ts';
 import { identify, isAlive, type ProcessIdentity, sessionProcesses } from './process-identity.ts';
-import { mayRun, type RayState, readState, removeState, wasStopped, writeState } from './state-file.ts';
+import { lockState, mayRun, type RayState, readState, removeState, wasStopped, writeState } from './state-file.ts';
 
 const cache = await realpath(await mkdtemp(join(tmpdir(), 'state-')));
 after(() => rm(cache, { recursive: true }));
@@ -44,6 +44,19 @@ test('a state is kept for each dashboard until it is removed; one that cannot be
   await removeState(one);
   await removeState(one);
   assert.equal(await readState(one), null);
+});
+
+test('one start at a time for each dashboard', async () => {
+  const key = { cache: join(cache, 'not-yet-there'), dashboardPort: 8265 };
+  const unlock = await lockState(key);
+  await assert.rejects(lockState(key), /Another `ray start` for the dashboard at port 8265 is under way/);
+  await (await lockState({ ...key, dashboardPort: 8275 }))();
+  await unlock();
+  const again = await lockState(key);
+  // somebody else has it now
+  await unlock();
+  await assert.rejects(lockState(key), /under way/);
+  await again();
 });
 
 test('a Ray that ends was stopped if its state says so or is gone', () => {

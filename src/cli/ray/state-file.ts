@@ -2,6 +2,8 @@
 
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { lock } from 'proper-lockfile';
+import { CommandError } from '../command-error.ts';
 import { isAlive, type ProcessIdentity } from './process-identity.ts';
 
 export interface OwnRay {
@@ -30,6 +32,8 @@ export interface StateKey {
   readonly dashboardPort: number;
 }
 
+const LOCK_STALE_MS = 10_000;
+
 const statePath = ({ cache, dashboardPort }: StateKey): string => join(cache, 'ray', `${dashboardPort}.json`);
 
 /** Null where there is none or none that can be read. */
@@ -47,6 +51,29 @@ export async function writeState(key: StateKey, state: RayState): Promise<void> 
   await mkdir(dirname(path), { recursive: true });
   await writeFile(`${path}.new`, `${JSON.stringify(state, null, 2)}\n`);
   await rename(`${path}.new`, path);
+}
+
+/**
+ * Held by a `ray start` until its Ray is ready, so that a second one for the same dashboard is refused. Resolves to what lets go of it;
+ * that may be called again.
+ */
+export async function lockState(key: StateKey): Promise<() => Promise<void>> {
+  const path = statePath(key);
+  await mkdir(dirname(path), { recursive: true });
+  try {
+    const release = await lock(path, {
+      realpath: false,
+      stale: LOCK_STALE_MS,
+      update: LOCK_STALE_MS / 4,
+      // taken over after this process was held up for long: the ports, which are looked at again, tell who came first
+      onCompromised: () => undefined,
+    });
+    return () => release().catch(() => undefined);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ELOCKED') throw error;
+    const forgotten = `One that was killed is forgotten after ${LOCK_STALE_MS / 1000} s.`;
+    throw new CommandError(`Another \`ray start\` for the dashboard at port ${key.dashboardPort} is under way. ${forgotten}`);
+  }
 }
 
 /** Of the state as it is once Ray has ended: whether somebody wanted that. */
