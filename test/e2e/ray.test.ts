@@ -25,8 +25,12 @@ const MODEL = ['--model', 'tiny.en', '--precision', 'float32', '--engines', '1']
 const PORTS = { service: 8088, ray: 6389, dashboard: 8275, metrics: 8089 };
 const ASR = 'WhisperASR';
 const SERVER = 'TranscriptionServer';
+const ONE_ENGINE_TARGET = 1.2;
 const CHANGE_MS = 60_000;
-const DRAIN_SECONDS = 2;
+/** Longer than a replica takes to notice that it is to go: three silent health checks, and a second look. */
+const DRAIN_SECONDS = 10;
+const LEAST_NOTICE_SECONDS = 2;
+const MOST_NOTICE_SECONDS = 20;
 /** Times that the sentences are said. */
 const ROUNDS = 5;
 /** Times the speed of speech: a stream so far ahead gets its full search whatever the load, so its text depends on nothing but its audio. */
@@ -80,6 +84,8 @@ function hasty(from: typeof config): typeof config {
     const { autoscaling_config: scaling } = deployment;
     if (scaling === undefined) continue;
     Object.assign(scaling, { upscale_delay_s: 1, downscale_delay_s: 3, metrics_interval_s: 0.5, look_back_period_s: 2 });
+    // two engines in the file, one here: one stream at a time shall ask for no second recogniser, four shall
+    if (deployment.name === ASR) scaling.target_ongoing_requests = 2 * ONE_ENGINE_TARGET;
   }
   return from;
 }
@@ -117,13 +123,18 @@ function assertWhole(outcome: StreamOutcome): void {
     expected.words.map(({ word }) => word),
   );
   assert.equal(outcome.closeCode, 1000);
+  assertCovered(outcome.messages, speech.seconds);
+}
+
+/** Finals and spans without speech cover the audio from its start, in order, without gap or overlap. */
+function assertCovered(messages: readonly ServerMessage[], seconds: number): void {
   let covered = 0;
-  for (const message of outcome.messages) {
+  for (const message of messages) {
     if (message.type !== 'no_speech' && !(message.type === 'transcript' && message.is_final)) continue;
     assert.ok(Math.abs(message.start - covered) < 0.002, `from ${message.start} after ${covered}`);
     covered = message.end;
   }
-  assert.ok(Math.abs(covered - speech.seconds) < 0.1);
+  assert.ok(Math.abs(covered - seconds) < 0.1, `${covered} of ${seconds} s are covered`);
 }
 
 async function replicas(deployment: string): Promise<{ readonly id: string; readonly pid: number }[]> {
@@ -134,7 +145,7 @@ async function replicas(deployment: string): Promise<{ readonly id: string; read
 
 const onlyReplica = async (deployment: string) => {
   const [replica, ...others] = await replicas(deployment);
-  assert.ok(replica !== undefined && others.length === 0);
+  assert.ok(replica !== undefined && others.length === 0, `one replica of ${deployment}, and ${others.length} more`);
   return replica;
 };
 
@@ -167,8 +178,14 @@ async function streamThroughKill(context: TestContext, what: string, victim: () 
 
 test('REST gives the same transcript as in one process', async () => {
   const body = new Uint8Array(await readFile(at('docs/speech.ogg')));
-  const ask = async (url: string) => (await fetch(`${url}/transcribe?word_timestamps=true`, { method: 'POST', body })).json();
-  assert.deepEqual(await ask(onRay.url), await ask(embedded.url));
+  const ask = async (url: string): Promise<{ text: string }> => {
+    const response = await fetch(`${url}/transcribe?word_timestamps=true`, { method: 'POST', body });
+    assert.equal(response.status, 200);
+    return (await response.json()) as { text: string };
+  };
+  const transcript = await ask(onRay.url);
+  assert.match(transcript.text, /\w+ \w+/);
+  assert.deepEqual(transcript, await ask(embedded.url));
 });
 
 test('a live stream gives the same events as in one process', async () => {
@@ -192,39 +209,59 @@ test('page, status and refusals come through as they are', async () => {
 });
 
 test("the service's metrics are among Ray's", async () => {
-  const read = async (): Promise<string> => (await fetch(`http://127.0.0.1:${PORTS.metrics}/metrics`)).text();
   const wanted = [
     'ray_whisper_engine_windows_total',
     'ray_whisper_stream_final_lag_seconds_bucket',
     'ray_whisper_remote_hop_seconds_count',
   ];
   await until(async () => {
-    const text = await read();
+    const text = await readRayMetrics();
     return wanted.every((name) => text.includes(`${name}{`));
   }, CHANGE_MS);
-  const line = (await read()).split('\n').find((candidate) => candidate.startsWith('ray_whisper_remote_windows_total{'));
+  const line = (await readRayMetrics()).split('\n').find((candidate) => candidate.startsWith('ray_whisper_remote_windows_total{'));
   assert.match(line ?? '', /deployment="TranscriptionServer"/);
 });
 
+const readRayMetrics = async (): Promise<string> => (await fetch(`http://127.0.0.1:${PORTS.metrics}/metrics`)).text();
+
+/** Windows that each recogniser has answered so far, by its replica; one that has answered none is not there. */
+async function windowsDone(): Promise<ReadonlyMap<string, number>> {
+  const done = new Map<string, number>();
+  for (const line of (await readRayMetrics()).split('\n')) {
+    const [, labels = '', value = ''] = /^ray_whisper_engine_windows_total\{(.*)\} (\S+)$/.exec(line) ?? [];
+    const [, replica] = /(?:^|,)replica="([^"]*)"/.exec(labels) ?? [];
+    if (replica !== undefined && labels.includes('outcome="done"')) done.set(replica, (done.get(replica) ?? 0) + Number(value));
+  }
+  return done;
+}
+
 test('under load a second recogniser comes, takes its share, and goes again; no word is lost', async (context) => {
   const startMs = performance.now();
-  let isUp = false;
+  let hasEnough = false;
   const load = Array.from({ length: 4 }, async () => {
     const outcomes: StreamOutcome[] = [];
-    while (!isUp) outcomes.push(await stream(Infinity));
+    while (!hasEnough) outcomes.push(await stream(Infinity));
     return outcomes;
   });
   try {
     await until(async () => (await replicas(ASR)).length === 2, CHANGE_MS);
+    context.diagnostic(`second recogniser ${((performance.now() - startMs) / 1000).toFixed(1)} s after the load began`);
+    const recognisers = await replicas(ASR);
+    const before = await windowsDone();
+    let now = before;
+    const growth = ({ id }: { id: string }): number => (now.get(id) ?? 0) - (before.get(id) ?? 0);
+    await until(async () => {
+      now = await windowsDone();
+      return recognisers.every((replica) => growth(replica) > 0);
+    }, CHANGE_MS);
+    context.diagnostic(`windows of the two since then: ${recognisers.map(growth).join(' and ')}`);
+    assert.match(await (await fetch(`${onRay.url}/metrics`)).text(), /^whisper_remote_replicas 2$/m);
   } finally {
-    isUp = true;
+    hasEnough = true;
   }
-  context.diagnostic(`second recogniser ${((performance.now() - startMs) / 1000).toFixed(1)} s after the load began`);
   const outcomes = (await Promise.all(load)).flat();
-  outcomes.push(...(await Promise.all(Array.from({ length: 4 }, () => stream(Infinity)))));
+  assert.ok(outcomes.length >= 4);
   for (const outcome of outcomes) assertWhole(outcome);
-  const seen = await (await fetch(`${onRay.url}/metrics`)).text();
-  assert.match(seen, /^whisper_remote_replicas 2$/m);
   await until(async () => (await replicas(ASR)).length === 1, CHANGE_MS);
   assertWhole(await stream(Infinity));
 });
@@ -273,13 +310,18 @@ test('a transcription server that is replaced lets its streams go on for a while
   client.send(fiveSeconds);
   await client.waitFor('transcript');
   const startMs = performance.now();
+  const sentSeconds = fiveSeconds.length / (speech.bytes.length / speech.seconds);
   await redeploy({ server: { ...config.applications[0]?.args?.server, max_sessions: 99 } });
   const talking = setInterval(() => client.send({ type: 'keep_alive' }), 1000);
   await until(() => client.socket.readyState === WebSocket.CLOSED, CHANGE_MS).finally(() => clearInterval(talking));
   const { code, reason } = await client.closed;
-  context.diagnostic(`closed with ${code} ${((performance.now() - startMs) / 1000).toFixed(1)} s after the deployment was changed`);
+  const openSeconds = (performance.now() - startMs) / 1000;
+  context.diagnostic(`closed with ${code} ${openSeconds.toFixed(1)} s after the deployment was changed`);
   assert.deepEqual({ code, reason }, { code: 1001, reason: 'going_away' });
   assert.equal(client.messages.at(-1)?.type, 'going_away');
+  assert.ok(openSeconds > DRAIN_SECONDS + LEAST_NOTICE_SECONDS, `it could go on for ${openSeconds} s`);
+  assert.ok(openSeconds < DRAIN_SECONDS + MOST_NOTICE_SECONDS, `it went on for ${openSeconds} s`);
+  assertCovered(client.messages, sentSeconds);
   const text = client.messages.flatMap((message) => (message.type === 'transcript' && message.is_final ? [message.text] : [])).join(' ');
   assert.ok(text.split(' ').length >= 5, 'the finals of all that was sent');
 });
