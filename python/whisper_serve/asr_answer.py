@@ -37,5 +37,15 @@ async def ask_child(
 
 
 def unavailable_answer(message: str) -> AsrAnswer:
+    """Somebody may have had the window, and is lost."""
+    return _answer_without_child(message, "unavailable")
+
+
+def not_ready_answer(message: str) -> AsrAnswer:
+    """Nobody has had the window."""
+    return _answer_without_child(message, "not_ready")
+
+
+def _answer_without_child(message: str, code: str) -> AsrAnswer:
     headers = {"content-type": JSON_CONTENT_TYPE, "retry-after": str(RETRY_AFTER_SECONDS)}
-    return AsrAnswer(UNAVAILABLE_STATUS, headers, unavailable_body(message))
+    return AsrAnswer(UNAVAILABLE_STATUS, headers, unavailable_body(message, code))

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from .asr_answer import AsrAnswer, unavailable_answer
+from .asr_answer import AsrAnswer, not_ready_answer, unavailable_answer
 
 logger = logging.getLogger("ray.serve")
 
@@ -19,15 +20,17 @@ _MAX_BODY_BYTES = 8 * 1024 * 1024
 _WINDOW_SECONDS = 660.0
 _REPORT_SECONDS = 5.0
 
-Ask = Callable[[], Awaitable[AsrAnswer]]
+_NOT_TAKEN = (BackPressureError, DeploymentUnavailableError)
+
+AskReport = Callable[[str], Awaitable[AsrAnswer]]
 AskWindow = Callable[[bytes], Awaitable[AsrAnswer]]
 
 
 class AsrGateway:
     """Passes answers back as they are. Whoever closes its connection cancels the call."""
 
-    def __init__(self, report: Ask, windows: AskWindow) -> None:
-        """Calls of the two routes: GET /asr and POST /asr/windows."""
+    def __init__(self, report: AskReport, windows: AskWindow) -> None:
+        """Calls of the two routes: GET /asr, with its query, and POST /asr/windows, with its body."""
         self._report = report
         self._windows = windows
         self._runner: web.AppRunner | None = None
@@ -46,20 +49,20 @@ class AsrGateway:
             await self._runner.cleanup()
             self._runner = None
 
-    async def _get_report(self, _: web.Request) -> web.Response:
-        return await _answer(self._report, _REPORT_SECONDS)
+    async def _get_report(self, request: web.Request) -> web.Response:
+        return await _answer(lambda: self._report(request.query_string), _REPORT_SECONDS)
 
     async def _post_window(self, request: web.Request) -> web.Response:
         body = await request.read()
         return await _answer(lambda: self._windows(body), _WINDOW_SECONDS)
 
 
-async def _answer(ask: Ask, timeout_seconds: float) -> web.Response:
+async def _answer(ask: Callable[[], Awaitable[AsrAnswer]], timeout_seconds: float) -> web.Response:
     status, headers, body = await _await_answer(ask, timeout_seconds)
     return web.Response(status=status, headers=headers, body=body)
 
 
-async def _await_answer(ask: Ask, timeout_seconds: float) -> AsrAnswer:
+async def _await_answer(ask: Callable[[], Awaitable[AsrAnswer]], timeout_seconds: float) -> AsrAnswer:
     async def call() -> AsrAnswer:
         return await ask()
 
@@ -75,6 +78,8 @@ async def _await_answer(ask: Ask, timeout_seconds: float) -> AsrAnswer:
         if error is not None:
             # Serve's errors can quote the call, which is audio: the class says enough
             logger.warning("no answer from WhisperASR: %s", type(error).__name__)
+            if isinstance(error, _NOT_TAKEN):
+                return not_ready_answer("No speech recogniser took the window.")
             return unavailable_answer("The speech recogniser cannot be reached.")
         return task.result()
     finally:

@@ -80,9 +80,9 @@ class WhisperASR:
             await self._replica.close()
             raise
 
-    async def report(self) -> AsrAnswer:
+    async def report(self, query: str) -> AsrAnswer:
         """GET /asr."""
-        return await ask_child(self._child.session, "GET", "/asr")
+        return await ask_child(self._child.session, "GET", f"/asr?{query}")
 
     async def windows(self, body: bytes) -> AsrAnswer:
         """POST /asr/windows. Cancelled, it cancels the window."""

@@ -9,9 +9,9 @@ RETRY_AFTER_SECONDS = 1
 JSON_CONTENT_TYPE = "application/json; charset=utf-8"
 
 
-def unavailable_body(message: str) -> bytes:
+def unavailable_body(message: str, code: str = "unavailable") -> bytes:
     """The JSON body; `message` is for people."""
-    return json.dumps({"error": {"code": "unavailable", "message": message}}).encode()
+    return json.dumps({"error": {"code": code, "message": message}}).encode()
 
 
 def unavailable_headers(body: bytes) -> list[tuple[bytes, bytes]]:

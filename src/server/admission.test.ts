@@ -135,6 +135,16 @@ describe('admission', () => {
     }
   });
 
+  test('a server that has just started, and gets all newcomers, does not take the others to have as many', () => {
+    const servers = 10;
+    const load = { ...IDLE_LOAD, engines: 100, finalSeconds: 0.2, callers: servers, finalShare: 0.5, finalShareOfOthers: 0.5 };
+    const admission = new Admission(() => 1000);
+    for (let i = 0; i < 80; i++) {
+      assert.ok(admission.assess(load).isAdmitting, `after ${i}`);
+      admission.enter();
+    }
+  });
+
   test('holds the load at the bound under pressure that never ends, without late finals', () => {
     fc.assert(
       fc.property(machines, fc.integer({ min: 1, max: 40 }), (machine, askEvery) => {

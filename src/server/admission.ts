@@ -4,7 +4,8 @@
 // in the measurement. That takes a while: a stream's first final comes after its first chunk, and the share is a mean over 10 s.
 // So the measured share is taken for the streams that it holds, and a mean stream's share is added for what it does not hold yet.
 // Without that a burst of handshakes would be admitted whole, for none of them had cost anything when the next one asked.
-// Where several servers share the engines, the others are taken to have as many newcomers as this one: a balancer spreads a burst.
+// Where several servers share the engines, the others are taken to have as many newcomers as this one: a balancer spreads a burst. Of a server
+// that has less load than the others, less is concluded: balancers send newcomers to where there is least.
 
 import type { TranscriberLoad } from '../engine/transcriber.ts';
 
@@ -108,7 +109,11 @@ export class Admission {
     const measured = (ours + EXPECTED_STREAMS * expected) / (here + gone + EXPECTED_STREAMS);
     const perStream = clamp(measured, LEAST_OF_EXPECTED * expected, MOST_OF_EXPECTED * expected);
     const shareOfThoseHere = gone === 0 ? ours : (ours * here) / (here + gone);
-    return load.finalShareOfOthers + shareOfThoseHere + ((this.#open.size - here) * load.callers + 1) * perStream;
+    const newcomers = this.#open.size - here;
+    const others = load.callers - 1;
+    const some = EXPECTED_STREAMS * expected;
+    const likeness = others === 0 ? 0 : Math.min(1, (ours + some) / (load.finalShareOfOthers / others + some));
+    return load.finalShareOfOthers + shareOfThoseHere + (newcomers * (1 + others * likeness) + 1) * perStream;
   }
 }
 

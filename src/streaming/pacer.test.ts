@@ -32,6 +32,7 @@ describe('the interval between partials', () => {
     const at = (finalShare: number, sessions = 10) => partialIntervalSeconds({ ...IDLE_LOAD, finalShare }, sessions);
     assert.deepEqual([at(0, 1), at(0), at(0.25)], [1, 6.25, 12.5]);
     assert.deepEqual([at(0.5, 0), at(0.5), at(1)], Array(3).fill(Number.POSITIVE_INFINITY));
+    assert.equal(partialIntervalSeconds({ ...IDLE_LOAD, callers: 3 }, 10), 3 * at(0), 'servers that share the engines share the budget');
   });
 });
 

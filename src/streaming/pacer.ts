@@ -16,12 +16,12 @@ const REFRESH_MS = 200;
 
 /**
  * Seconds of audio between two partials of a session; Infinity where finals need all there is.
- * @param sessions that ask for partials
+ * @param sessions of this process that ask for partials; others on the same engines are taken to have as many
  */
 export function partialIntervalSeconds(load: TranscriberLoad, sessions: number): number {
   const budget = PARTIAL_SHARE * (1 - load.finalShare / NO_PARTIALS_FROM_FINAL_SHARE);
   if (budget <= 0) return Number.POSITIVE_INFINITY;
-  return Math.max(SHORTEST_INTERVAL_SECONDS, (sessions * load.partialSeconds) / (load.engines * budget));
+  return Math.max(SHORTEST_INTERVAL_SECONDS, (load.callers * sessions * load.partialSeconds) / (load.engines * budget));
 }
 
 /** @param before what it was: between the two bounds it stays */
