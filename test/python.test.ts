@@ -1,9 +1,8 @@
 // The Python side is checked with the rest: its linter, formatter, types and tests, by the tools that its pyproject.toml pins.
 
-import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { before, test } from 'node:test';
 import { PYTHON_FOLDER } from '../src/cli/ray/ray-environment.ts';
+import { runPythonTool } from './python-tool.ts';
 import { testPython } from './ray-environment.ts';
 
 const TIMEOUT_MS = 10 * 60_000;
@@ -14,16 +13,7 @@ before(async () => {
   ({ python } = await testPython());
 });
 
-/** Fails with all that the tool wrote. */
-async function run(...args: string[]): Promise<void> {
-  const { code, output } = await new Promise<{ code: unknown; output: string }>((resolve) => {
-    const options = { cwd: PYTHON_FOLDER, timeout: TIMEOUT_MS, maxBuffer: 2 ** 26 };
-    execFile(python, ['-m', ...args], options, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : (error.code ?? error.signal), output: `${stdout}${stderr}` }),
-    );
-  });
-  assert.equal(code, 0, `${args.join(' ')}:\n${output}`);
-}
+const run = (...args: string[]): Promise<void> => runPythonTool({ python, folder: PYTHON_FOLDER, timeoutMs: TIMEOUT_MS }, ...args);
 
 test('ruff finds nothing', () => run('ruff', 'check'));
 

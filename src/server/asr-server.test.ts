@@ -168,7 +168,7 @@ test('a window on which one replica after the other is lost is not given to a fi
   assert.ok(performance.now() - startMs > 3000, 'losses within a second are one');
 });
 
-test('a window of another model is refused, and tried again until one with that model answers', async (context) => {
+test('a window of another model is refused as by one that is not ready, before the engine sees it', async (context) => {
   const { engine, url } = await serve(context);
   const info = { name: 'another', multilingual: false, languages: ['en'] };
   const post = (model: string) => {

@@ -289,6 +289,17 @@ test('a stream that could not be followed is refused with 503 and Retry-After; t
   assert.equal(await server.metric('whisper_refused_total', { path: 'stream', code: 'overloaded' }), 2);
 });
 
+test('while nobody has heard of the recogniser for a while, new streams are refused as unavailable, even where all are admitted', async () => {
+  let load = IDLE_LOAD;
+  const server = await start({ flaws: { load: () => load }, admission: false });
+  load = { ...IDLE_LOAD, silentSeconds: 11 };
+  const { code, head } = await refusedHandshake(server.port);
+  assert.equal(code, 'unavailable');
+  assert.match(head, /^HTTP\/1.1 503 Service Unavailable\r\nretry-after: 5\r\n/);
+  load = { ...IDLE_LOAD, silentSeconds: 9 };
+  await endOf(await openStream(server.streamUrl));
+});
+
 test('a page that is refused for load hears it as an event with retry_after, and 1013', async () => {
   let load = IDLE_LOAD;
   const server = await start({ flaws: { load: () => load } });
