@@ -2,7 +2,6 @@
 
 import { CrossCache, type RowSource, SelfCache } from './caches.ts';
 import type { Continuation, DecodedText, DecodeJob, RunningWindow } from './decode.ts';
-import { extend, type Node } from './hypothesis.ts';
 import { MASKED, type ModelSession } from './model-session.ts';
 import { type PrefillOptions, prefill } from './prefill.ts';
 import { sample } from './sampling.ts';
@@ -121,7 +120,7 @@ export class DecodeBatch {
           source: b,
         }));
       });
-      const chosen = window.choose(continuations, continued);
+      const chosen = window.choose(continuations);
       // A window that just finished keeps its rows until it leaves.
       for (let b = 0; b < beams; b++) sources.push(w * beams + (chosen[b] ?? b));
     });
@@ -163,5 +162,3 @@ export class DecodeBatch {
     }
   }
 }
-
-const continued = ({ token, logProbability, parent }: Continuation): Node => extend(parent, token, logProbability);

@@ -1,6 +1,6 @@
 // What is decoded and what comes of it: a job for one encoded window, its hypotheses while it runs, and its text.
 
-import { type AlignmentRow, gatherAlignment, type Node, pathTo } from './hypothesis.ts';
+import { type AlignmentRow, extend, gatherAlignment, type Node, pathTo } from './hypothesis.ts';
 
 export interface DecodeJob {
   /** Everything the decoder is forced through: previous text, start tokens, forced words. At least the start token. */
@@ -96,20 +96,23 @@ export class RunningWindow {
   }
 
   /** Keeps the likeliest continuations and files those that end; returns which row each of the new rows comes from. */
-  choose(continuations: readonly Continuation[], extend: (continuation: Continuation) => Node): number[] {
-    const sumOf = ({ parent, logProbability }: Continuation): number => (parent?.sum ?? 0) + logProbability;
-    const ranked = this.#beams > 1 ? [...continuations].sort((a, b) => sumOf(b) - sumOf(a)) : continuations;
+  choose(continuations: readonly Continuation[]): number[] {
+    return this.take(this.#beams > 1 ? [...continuations].sort((a, b) => sumOf(b) - sumOf(a)) : continuations);
+  }
+
+  /** The same where the likeliest come first already. */
+  take(ranked: readonly Continuation[]): number[] {
     this.rows = [];
     const sources: number[] = [];
     for (const continuation of ranked) {
-      if (continuation.token === this.#endOfText) {
-        const length = (continuation.parent?.length ?? 0) + 1;
-        const score = sumOf(continuation) / length;
-        this.#finished.push({ node: continuation.parent, endLogProbability: continuation.logProbability, score });
+      const { logProbability, parent, source, token } = continuation;
+      if (token === this.#endOfText) {
+        const score = sumOf(continuation) / ((parent?.length ?? 0) + 1);
+        this.#finished.push({ node: parent, endLogProbability: logProbability, score });
         continue;
       }
-      this.rows.push(extend(continuation));
-      sources.push(continuation.source);
+      this.rows.push(extend(parent, token, logProbability));
+      sources.push(source);
       if (this.rows.length === this.#beams) break;
     }
     return sources;
@@ -134,3 +137,5 @@ export class RunningWindow {
     };
   }
 }
+
+const sumOf = ({ parent, logProbability }: Continuation): number => (parent?.sum ?? 0) + logProbability;

@@ -152,11 +152,11 @@ test('a tensor whose data lies beyond 2 GB is read from there', async () => {
   // While the graph is written, its data goes nowhere; then a sparse file gets the one tensor that matters.
   symlinkSync('/dev/null', data);
   const values = Float32Array.from({ length: 2048 }, (_, i) => i / 7);
-  const graph = new OnnxGraph('far', path);
+  const graph = OnnxGraph.create('far', path);
   const x = graph.input('x', 'float32', [2048]);
   const length = 1_100_000_000;
   const zeros = ['low', 'high'].map((name) => graph.constant(name, 'uint8', [length], new Uint8Array(length)));
-  const far = graph.float('far', values);
+  const far = graph.constant('far', 'float32', [values.length], values);
   // The large ones are used too, or they would be dropped: their first bytes, 0.
   const [low, high] = zeros.map((name) => graph.op('Cast', [graph.op('Slice', [name, graph.ints(0), graph.ints(1)])], { to: 1 })) as [
     string,

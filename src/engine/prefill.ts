@@ -89,7 +89,7 @@ export async function prefill(
       continuations.push({ token: Number(output.tokens[c]), logProbability: output.values[c] as number, parent: node, source: 0 });
     }
   }
-  window.choose(continuations, ({ token, logProbability, parent }) => extend(parent, token, logProbability));
+  window.choose(continuations);
   return { window, length: initial.length + settled.length + window.acceptedTokens };
 }
 

@@ -10,7 +10,7 @@ import { writeEncoderGraph } from './encoder-graph.ts';
 import { openWeights, WEIGHT_FILES } from './weights.ts';
 
 /** Raise with every change of the graphs or of quantisation: cached graphs of other versions are built anew. */
-const BUILDER_VERSION = 1;
+const BUILDER_VERSION = 2;
 
 /** Folders of builds under way; what a killed process left is removed once nothing was written in it for so long. */
 const BUILDING_PREFIX = '.building-';

@@ -1,10 +1,10 @@
 // One step of the decoder as an ONNX graph: tokens and caches in; the likeliest next tokens, alignment and longer caches out.
 
 import type { ModelConfig } from './config.ts';
-import { alignmentHeadsOf } from './encoder-graph.ts';
-import { blockMatMul, feedForward, type LayerContext, type LinearForm, layerNorm, linear, splitHeads } from './graph-layers.ts';
-import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
-import { BLOCK_SIZE, quantiseBlocks } from './quantise.ts';
+import { decoderLayers, embed, logits } from './decoder-layers.ts';
+import { alignmentHeadsOf, type CrossAttentionInputs } from './encoder-graph.ts';
+import type { LayerContext, LinearForm } from './graph-layers.ts';
+import { writeGraph } from './onnx-graph.ts';
 import type { Weights } from './weights.ts';
 
 /**
@@ -26,121 +26,54 @@ import type { Weights } from './weights.ts';
  * - `present_k_L`, `present_v_L` [R, heads, P + N, headDim].
  */
 export function writeDecoderGraph(path: string, weights: Weights, config: ModelConfig, form: LinearForm): void {
-  writeGraph('whisper-decoder', path, (graph) => buildDecoder(graph, weights, config, form));
+  writeGraph('whisper-decoder', path, (graph) => buildDecoder({ graph, weights, form, heads: config.heads }, config));
 }
 
-function buildDecoder(graph: OnnxGraph, weights: Weights, config: ModelConfig, form: LinearForm): void {
-  const context: LayerContext = { graph, weights, form, heads: config.heads };
+function buildDecoder(context: LayerContext, config: ModelConfig): void {
+  const { graph } = context;
+  const headDim = config.width / config.heads;
   const tokens = graph.input('tokens', 'int64', ['R', 'N']);
   const positions = graph.input('positions', 'int64', ['R', 'N']);
-  graph.input('self_bias', 'float32', ['R', 1, 'N', 'PN']);
-  graph.input('cross_bias', 'float32', ['B', 1, 'GN', 'S']);
-  const vocabulary = vocabularyMatrix(context, config);
-  const table = weights.read('decoder.embed_positions.weight');
-  const places = graph.float('decoder.embed_positions.weight', table, weights.shape('decoder.embed_positions.weight'));
-  let x = graph.op('Add', [vocabulary.embed(tokens), graph.op('Gather', [places, positions])]);
-  const rowShape = graph.op('Shape', [x]);
+  const selfBias = graph.input('self_bias', 'float32', ['R', 1, 'N', 'PN']);
+  const crossBias = graph.input('cross_bias', 'float32', ['B', 1, 'GN', 'S']);
+  const layers = Array.from({ length: config.decoderLayers }, (_, layer) => layer);
+  const past = layers.map((layer) => {
+    const [k, v] = ['k', 'v'].map((kind) => graph.input(`past_${kind}_${layer}`, 'float32', ['R', config.heads, 'P', headDim]));
+    return { k: k as string, v: v as string };
+  });
+  const cross = layers.map((layer): CrossAttentionInputs => {
+    const [k, v] = ['k', 'v'].map((kind) => graph.input(`cross_${kind}_${layer}`, 'float32', ['B', config.heads, 'S', headDim]));
+    const aligned = alignmentHeadsOf(config, layer).length;
+    const align = aligned === 0 ? null : graph.input(`align_k_${layer}`, 'float32', ['B', aligned, headDim, 'S']);
+    return { k: k as string, v: v as string, align };
+  });
 
-  const alignments: string[] = [];
-  for (let layer = 0; layer < config.decoderLayers; layer++) {
-    x = selfAttention(context, x, layer, config);
-    const cross = crossAttention(context, x, layer, config, rowShape);
-    x = feedForward(context, cross.x, `decoder.layers.${layer}`);
-    if (cross.alignment) alignments.push(cross.alignment);
+  const embedded = embed(context, config, tokens, positions);
+  const rowShape = graph.op('Shape', [embedded]);
+  const windows = graph.op('Shape', [(cross[0] as CrossAttentionInputs).k], { start: 0, end: 1 });
+  const groupShape = graph.op('Concat', [windows, graph.ints(-1, config.width)], { axis: 0 });
+  const { x, alignment } = decoderLayers(context, config, {
+    x: embedded,
+    selfBias,
+    crossBias,
+    past,
+    cross,
+    presentName: (kind, layer) => `present_${kind}_${layer}`,
+    grouping: { group: (q) => graph.op('Reshape', [q, groupShape]), ungroup: (y) => graph.op('Reshape', [y, rowShape]) },
+  });
+  for (const layer of layers) {
+    for (const kind of ['k', 'v']) graph.output(`present_${kind}_${layer}`, 'float32', ['R', config.heads, 'PN', headDim]);
   }
-  graph.op('Concat', alignments, { axis: 1 }, 'align');
+  graph.op('Identity', [alignment], {}, 'align');
   graph.output('align', 'float32', ['B', config.alignmentHeads.length, 'GN', 'S']);
 
   const select = graph.op('Unsqueeze', [graph.input('select', 'int64', ['R', 'M']), graph.ints(-1)]);
-  const selected = layerNorm(context, graph.op('GatherND', [x, select], { batch_dims: 1 }), 'decoder.layer_norm');
-  const logits = graph.op('Identity', [vocabulary.project(selected)], {}, 'logits');
+  const predicted = logits(context, config, graph.op('GatherND', [x, select], { batch_dims: 1 }));
+  graph.op('Identity', [predicted], {}, 'logits');
   graph.output('logits', 'float32', ['R', 'M', config.vocabularySize]);
-  const masked = graph.op('Add', [logits, graph.input('mask', 'float32', ['MR', 'MM', config.vocabularySize])]);
+  const masked = graph.op('Add', ['logits', graph.input('mask', 'float32', ['MR', 'MM', config.vocabularySize])]);
   const logProbabilities = graph.op('LogSoftmax', [masked], { axis: -1 });
   graph.ops('TopK', [logProbabilities, graph.input('k', 'int64', [1])], ['top_values', 'top_tokens'], { axis: -1, largest: 1, sorted: 1 });
   graph.output('top_values', 'float32', ['R', 'M', 'K']);
   graph.output('top_tokens', 'int64', ['R', 'M', 'K']);
-}
-
-function selfAttention(context: LayerContext, x: string, layer: number, config: ModelConfig): string {
-  const { graph, heads } = context;
-  const prefix = `decoder.layers.${layer}`;
-  const normed = layerNorm(context, x, `${prefix}.self_attn_layer_norm`);
-  const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(context, normed, `${prefix}.self_attn.${name}`)) as [
-    string,
-    string,
-    string,
-  ];
-  const headDim = config.width / heads;
-  const past = ['k', 'v'].map((kind) => graph.input(`past_${kind}_${layer}`, 'float32', ['R', heads, 'P', headDim]));
-  const present = ['k', 'v'].map((kind) => `present_${kind}_${layer}`);
-  const outputs = [`attended_${layer}`, ...present];
-  graph.ops('ms.MultiHeadAttention', [q, k, v, '', '', 'self_bias', ...past], outputs, { num_heads: heads });
-  for (const name of present) graph.output(name, 'float32', ['R', heads, 'PN', headDim]);
-  return graph.op('Add', [x, linear(context, `attended_${layer}`, `${prefix}.self_attn.out_proj`)]);
-}
-
-function crossAttention(
-  context: LayerContext,
-  x: string,
-  layer: number,
-  config: ModelConfig,
-  rowShape: string,
-): { x: string; alignment: string | null } {
-  const { graph, heads } = context;
-  const prefix = `decoder.layers.${layer}`;
-  const headDim = config.width / heads;
-  const [k, v] = ['k', 'v'].map((kind) => graph.input(`cross_${kind}_${layer}`, 'float32', ['B', heads, 'S', headDim])) as [string, string];
-  const normed = layerNorm(context, x, `${prefix}.encoder_attn_layer_norm`);
-  const q = linear(context, normed, `${prefix}.encoder_attn.q_proj`);
-  // The hypotheses of a window become rows of one query, [B, G · N, width]: they share its keys and values without copies.
-  const windows = graph.op('Shape', [k], { start: 0, end: 1 });
-  const grouped = graph.op('Reshape', [q, graph.op('Concat', [windows, graph.ints(-1, config.width)], { axis: 0 })]);
-  const attended = graph.op('ms.MultiHeadAttention', [grouped, k, v, '', '', 'cross_bias'], { num_heads: heads });
-  const ungrouped = graph.op('Reshape', [attended, rowShape]);
-  const residual = graph.op('Add', [x, linear(context, ungrouped, `${prefix}.encoder_attn.out_proj`)]);
-
-  const aligned = alignmentHeadsOf(config, layer);
-  if (aligned.length === 0) return { x: residual, alignment: null };
-  const keys = graph.input(`align_k_${layer}`, 'float32', ['B', aligned.length, headDim, 'S']);
-  const queries = graph.op('Gather', [splitHeads(graph, grouped, heads), graph.ints(...aligned)], { axis: 1 });
-  const scaled = graph.op('Mul', [queries, graph.scalar(headDim ** -0.5)]);
-  return { x: residual, alignment: graph.op('MatMul', [scaled, keys]) };
-}
-
-interface VocabularyMatrix {
-  /** int64 [R, N] -> float [R, N, width] */
-  embed(tokens: string): string;
-  /** float [R, M, width] -> float [R, M, vocabulary] */
-  project(x: string): string;
-}
-
-/** The embedding, which is also the output projection: stored once, read in both directions. */
-function vocabularyMatrix({ graph, weights, form }: LayerContext, config: ModelConfig): VocabularyMatrix {
-  const { width, vocabularySize: size } = config;
-  const matrix = weights.read('decoder.embed_tokens.weight');
-  if (form === 'float32') {
-    const table = graph.float('decoder.embed_tokens.weight', matrix, [size, width]);
-    return {
-      embed: (tokens) => graph.op('Gather', [table, tokens]),
-      project: (x) => {
-        const shape = graph.op('Concat', [graph.op('Shape', [x], { start: 0, end: 2 }), graph.ints(size)], { axis: 0 });
-        const rows = graph.op('Reshape', [x, graph.ints(-1, width)]);
-        return graph.op('Reshape', [graph.op('Gemm', [rows, table], { transB: 1 }), shape]);
-      },
-    };
-  }
-  const { values, scales, blocks } = quantiseBlocks(matrix, size, width);
-  const table = graph.constant('decoder.embed_tokens.blocks', 'uint8', [size, blocks, BLOCK_SIZE], values);
-  const scaleTable = graph.float('decoder.embed_tokens.scales', scales, [size, blocks]);
-  return {
-    embed: (tokens) => {
-      const integers = graph.op('Sub', [graph.op('Cast', [graph.op('Gather', [table, tokens])], { to: 1 }), graph.scalar(128)]);
-      const scale = graph.op('Unsqueeze', [graph.op('Gather', [scaleTable, tokens]), graph.ints(-1)]);
-      const padded = graph.op('Reshape', [graph.op('Mul', [integers, scale]), graph.ints(0, 0, -1)]);
-      if (blocks * BLOCK_SIZE === width) return padded;
-      return graph.op('Slice', [padded, graph.ints(0), graph.ints(width), graph.ints(2)]);
-    },
-    project: (x) => blockMatMul(graph, x, table, scaleTable, '', width, size),
-  };
 }

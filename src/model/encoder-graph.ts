@@ -1,7 +1,7 @@
 // The encoder as an ONNX graph: PCM of any length in, cross-attention keys and values out.
 
 import type { ModelConfig } from './config.ts';
-import { feedForward, type LayerContext, type LinearForm, layerNorm, linear, splitHeads } from './graph-layers.ts';
+import { activationType, feedForward, type LayerContext, type LinearForm, layerNorm, linear, splitHeads, tensor } from './graph-layers.ts';
 import { FFT_SIZE, FREQUENCY_BINS, fourierBasis, HOP, melFilters } from './mel-filters.ts';
 import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
 import type { Weights } from './weights.ts';
@@ -16,33 +16,60 @@ import type { Weights } from './weights.ts';
  * - `encoded` [batch, S, width] and `mel` [batch, melBins, 2 S], to compare with other implementations (`whisper/model.py`).
  */
 export function writeEncoderGraph(path: string, weights: Weights, config: ModelConfig, form: LinearForm): void {
-  writeGraph('whisper-encoder', path, (graph) => buildEncoder(graph, weights, config, form));
+  writeGraph('whisper-encoder', path, (graph) => buildEncoder({ graph, weights, form, heads: config.heads }, config));
 }
 
-function buildEncoder(graph: OnnxGraph, weights: Weights, config: ModelConfig, form: LinearForm): void {
-  const context: LayerContext = { graph, weights, form, heads: config.heads };
-  const mel = logMel(graph, graph.input('pcm', 'float32', ['batch', 'samples']), config.melBins);
-  graph.output(mel, 'float32', ['batch', config.melBins, 'frames']);
+function buildEncoder(context: LayerContext, config: ModelConfig): void {
+  const { graph } = context;
+  const headDim = config.width / config.heads;
+  const { mel, encoded } = encoder(context, graph.input('pcm', 'float32', ['batch', 'samples']), config);
+  graph.op('Identity', [mel], {}, 'mel');
+  graph.output('mel', 'float32', ['batch', config.melBins, 'frames']);
+  graph.op('Identity', [encoded], {}, 'encoded');
+  graph.output('encoded', 'float32', ['batch', 'positions', config.width]);
+  for (let layer = 0; layer < config.decoderLayers; layer++) {
+    const { k, v, align } = crossAttentionInputs(context, encoded, layer, config);
+    for (const name of [k, v]) graph.output(name, 'float32', ['batch', config.heads, 'positions', headDim]);
+    if (align !== null) graph.output(align, 'float32', ['batch', alignmentHeadsOf(config, layer).length, headDim, 'positions']);
+  }
+}
 
-  let x = convolution(context, mel, 'encoder.conv1', 1);
+/** Keeps windows of a batch from seeing the padding of those that are shorter than it. */
+export interface EncoderMask {
+  /** [batch, 1, 2 S], 1 where there is audio, else 0; in the type of the activations */
+  readonly frames: string;
+  /** [batch, 1, S, S], added to the scores */
+  readonly bias: string;
+}
+
+/**
+ * @param pcm float32 [batch, samples]
+ * @param mask null where all windows are as long as the batch
+ * @returns log-mel, float32 [batch, melBins, 2 S], and the encoder's output [batch, S, width]
+ */
+export function encoder(
+  context: LayerContext,
+  pcm: string,
+  config: ModelConfig,
+  mask: EncoderMask | null = null,
+): { mel: string; encoded: string } {
+  const { graph } = context;
+  // Behind a window's end the convolutions find zeros, as they do where it is alone.
+  const ended = (x: string): string => (mask === null ? x : graph.op('Mul', [x, mask.frames]));
+  const mel = logMel(graph, pcm, config.melBins);
+  const typed = activationType(context) === 'float32' ? mel : graph.cast(mel, activationType(context));
+  let x = ended(convolution(context, ended(typed), 'encoder.conv1', 1));
   x = convolution(context, x, 'encoder.conv2', 2);
   x = graph.op('Transpose', [x], { perm: [0, 2, 1] });
   // The position table is cut to the audio's length: this is what lets the encoder run on less than 30 s.
   const length = graph.op('Shape', [x], { start: 1, end: 2 });
-  const positions = graph.float(
-    'encoder.embed_positions.weight',
-    weights.read('encoder.embed_positions.weight'),
-    weights.shape('encoder.embed_positions.weight'),
-  );
+  const positions = tensor(context, 'encoder.embed_positions.weight');
   x = graph.op('Add', [x, graph.op('Slice', [positions, graph.ints(0), length, graph.ints(0)])]);
-  for (let layer = 0; layer < config.encoderLayers; layer++) x = encoderLayer(context, x, `encoder.layers.${layer}`);
-  x = graph.op('Identity', [layerNorm(context, x, 'encoder.layer_norm')], {}, 'encoded');
-  graph.output('encoded', 'float32', ['batch', 'positions', config.width]);
-
-  for (let layer = 0; layer < config.decoderLayers; layer++) crossAttentionOutputs(context, x, layer, config);
+  for (let layer = 0; layer < config.encoderLayers; layer++) x = encoderLayer(context, x, `encoder.layers.${layer}`, mask?.bias ?? '');
+  return { mel, encoded: layerNorm(context, x, 'encoder.layer_norm') };
 }
 
-function encoderLayer(context: LayerContext, x: string, prefix: string): string {
+function encoderLayer(context: LayerContext, x: string, prefix: string, bias: string): string {
   const { graph, heads } = context;
   const normed = layerNorm(context, x, `${prefix}.self_attn_layer_norm`);
   const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(context, normed, `${prefix}.self_attn.${name}`)) as [
@@ -50,24 +77,35 @@ function encoderLayer(context: LayerContext, x: string, prefix: string): string 
     string,
     string,
   ];
-  const attended = graph.op('ms.MultiHeadAttention', [q, k, v], { num_heads: heads });
+  const inputs = bias === '' ? [q, k, v] : [q, k, v, '', '', bias];
+  const attended = graph.op('ms.MultiHeadAttention', inputs, { num_heads: heads });
   const residual = graph.op('Add', [x, linear(context, attended, `${prefix}.self_attn.out_proj`)]);
   return feedForward(context, residual, prefix);
 }
 
-function crossAttentionOutputs(context: LayerContext, x: string, layer: number, config: ModelConfig): void {
+/** What a decoder layer reads of the encoder's output. */
+export interface CrossAttentionInputs {
+  /** [batch, heads, S, headDim], named `cross_k_L` and `cross_v_L` */
+  readonly k: string;
+  readonly v: string;
+  /** The keys of the alignment heads, transposed: `align_k_L` [batch, alignment heads, headDim, S]; null for a layer without such heads */
+  readonly align: string | null;
+}
+
+export function crossAttentionInputs(context: LayerContext, encoded: string, layer: number, config: ModelConfig): CrossAttentionInputs {
   const { graph } = context;
-  const headDim = config.width / config.heads;
-  for (const kind of ['k', 'v'] as const) {
-    const name = `cross_${kind}_${layer}`;
-    splitHeads(graph, linear(context, x, `decoder.layers.${layer}.encoder_attn.${kind}_proj`), config.heads, name);
-    graph.output(name, 'float32', ['batch', config.heads, 'positions', headDim]);
-  }
+  const [k, v] = ['k', 'v'].map((kind) =>
+    splitHeads(
+      graph,
+      linear(context, encoded, `decoder.layers.${layer}.encoder_attn.${kind}_proj`),
+      config.heads,
+      `cross_${kind}_${layer}`,
+    ),
+  ) as [string, string];
   const aligned = alignmentHeadsOf(config, layer);
-  if (aligned.length === 0) return;
-  const keys = graph.op('Gather', [`cross_k_${layer}`, graph.ints(...aligned)], { axis: 1 });
-  graph.op('Transpose', [keys], { perm: [0, 1, 3, 2] }, `align_k_${layer}`);
-  graph.output(`align_k_${layer}`, 'float32', ['batch', aligned.length, headDim, 'positions']);
+  if (aligned.length === 0) return { k, v, align: null };
+  const keys = graph.op('Gather', [k, graph.ints(...aligned)], { axis: 1 });
+  return { k, v, align: graph.op('Transpose', [keys], { perm: [0, 1, 3, 2] }, `align_k_${layer}`) };
 }
 
 /** The heads of a decoder layer whose cross-attention follows the speech (`whisper/__init__.py`, _ALIGNMENT_HEADS). */
@@ -75,22 +113,22 @@ export function alignmentHeadsOf(config: ModelConfig, layer: number): number[] {
   return config.alignmentHeads.filter(([l]) => l === layer).map(([, head]) => head);
 }
 
-function convolution({ graph, weights }: LayerContext, x: string, name: string, stride: number): string {
-  const w = graph.float(`${name}.weight`, weights.read(`${name}.weight`), weights.shape(`${name}.weight`));
-  const b = graph.float(`${name}.bias`, weights.read(`${name}.bias`));
-  return graph.op('ms.Gelu', [graph.op('Conv', [x, w, b], { kernel_shape: [3], pads: [1, 1], strides: [stride] })]);
+function convolution(context: LayerContext, x: string, name: string, stride: number): string {
+  const { graph } = context;
+  const inputs = [x, tensor(context, `${name}.weight`), tensor(context, `${name}.bias`)];
+  return graph.op('ms.Gelu', [graph.op('Conv', inputs, { kernel_shape: [3], pads: [1, 1], strides: [stride] })]);
 }
 
 /**
  * `whisper/audio.py` log_mel_spectrogram as nodes; the maximum for the 8-decade floor is taken per row.
  * @param pcm [batch, samples]
- * @returns [batch, melBins, samples / 160], named `mel`
+ * @returns [batch, melBins, samples / 160]
  */
 function logMel(graph: OnnxGraph, pcm: string, melBins: number): string {
   const padded = graph.op('Pad', [graph.op('Unsqueeze', [pcm, graph.ints(1)]), graph.ints(0, 0, FFT_SIZE / 2, 0, 0, FFT_SIZE / 2)], {
     mode: 'reflect',
   });
-  const basis = graph.float('fourier', fourierBasis(), [2 * FREQUENCY_BINS, 1, FFT_SIZE]);
+  const basis = graph.constant('fourier', 'float32', [2 * FREQUENCY_BINS, 1, FFT_SIZE], fourierBasis);
   const spectrum = graph.op('Conv', [padded, basis], { strides: [HOP] });
   const [real, imaginary] = graph.ops('Split', [spectrum, graph.ints(FREQUENCY_BINS, FREQUENCY_BINS)], ['real', 'imaginary'], { axis: 1 });
   const power = graph.op('Add', [
@@ -98,8 +136,8 @@ function logMel(graph: OnnxGraph, pcm: string, melBins: number): string {
     graph.op('Mul', [imaginary as string, imaginary as string]),
   ]);
   const whole = graph.op('Slice', [power, graph.ints(0), graph.ints(-1), graph.ints(2)]);
-  const mel = graph.op('MatMul', [graph.float('mel_filters', melFilters(melBins), [melBins, FREQUENCY_BINS]), whole]);
+  const mel = graph.op('MatMul', [graph.constant('mel_filters', 'float32', [melBins, FREQUENCY_BINS], () => melFilters(melBins)), whole]);
   const log = graph.op('Div', [graph.op('Log', [graph.op('Max', [mel, graph.scalar(1e-10)])]), graph.scalar(Math.LN10)]);
   const floor = graph.op('Sub', [graph.op('ReduceMax', [log], { axes: [1, 2], keepdims: 1 }), graph.scalar(8)]);
-  return graph.op('Div', [graph.op('Add', [graph.op('Max', [log, floor]), graph.scalar(4)]), graph.scalar(4)], {}, 'mel');
+  return graph.op('Div', [graph.op('Add', [graph.op('Max', [log, floor]), graph.scalar(4)]), graph.scalar(4)]);
 }

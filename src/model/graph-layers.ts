@@ -2,12 +2,15 @@
 
 import type { OnnxGraph } from './onnx-graph.ts';
 import { BLOCK_SIZE, quantiseBlocks, quantiseColumns } from './quantise.ts';
+import { toHalves } from './tensor-values.ts';
 import type { Weights } from './weights.ts';
 
 /** What a graph computes its linear layers in; see ARCHITECTURE.md, "Precision". */
 export type LinearForm =
   /** float32 weights and activations */
   | 'float32'
+  /** float16 weights and activations, for GPUs; log-mel and the soft-max over the vocabulary stay float32 */
+  | 'float16'
   /** int8, a weight scale each column and an activation scale each row: fastest on many rows (encoder) */
   | 'rows'
   /** int8, a weight and an activation scale each 128 values: fastest on few rows, and most exact (decoder) */
@@ -20,27 +23,48 @@ export interface LayerContext {
   readonly heads: number;
 }
 
+/** What the activations between layers are held in. */
+export const activationType = ({ form }: Pick<LayerContext, 'form'>): 'float16' | 'float32' => (form === 'float16' ? 'float16' : 'float32');
+
+/** Added to a score, it is as good as minus infinity, and still finite for rows that see nothing else. */
+export const maskedScore = (context: Pick<LayerContext, 'form'>): number => (activationType(context) === 'float16' ? -3e4 : -1e9);
+
+/** A constant in the type of the activations. */
+function floats(context: LayerContext, name: string, shape: readonly number[], read: () => Float32Array): string {
+  const type = activationType(context);
+  return context.graph.constant(name, type, shape, () => (type === 'float16' ? toHalves(read()) : read()));
+}
+
+/** A tensor of the weights as it is, in the type of the activations. */
+export function tensor(context: LayerContext, name: string): string {
+  return floats(context, name, context.weights.shape(name), () => context.weights.read(name));
+}
+
+/** A number in the type of the activations. */
+export function activationScalar(context: LayerContext, value: number): string {
+  if (activationType(context) === 'float32') return context.graph.scalar(value);
+  return floats(context, `scalar_${value}_float16`, [], () => Float32Array.of(value));
+}
+
 /**
  * y = x · Wᵀ + b of the layer `name` (`name.weight` [outputs, inputs], `name.bias` [outputs] or absent).
  * @param x [batch, rows, inputs]
  * @returns [batch, rows, outputs]
  */
-export function linear({ graph, weights, form }: LayerContext, x: string, name: string): string {
+export function linear(context: LayerContext, x: string, name: string): string {
+  const { graph, weights, form } = context;
   const [outputs, inputs] = weights.shape(`${name}.weight`) as [number, number];
   const read = (): Float32Array => weights.read(`${name}.weight`);
-  const bias = weights.has(`${name}.bias`) ? graph.float(`${name}.bias`, weights.read(`${name}.bias`)) : '';
-  if (form === 'blocks') {
-    const { values, scales, blocks } = quantiseBlocks(read(), outputs, inputs);
-    const w = graph.constant(`${name}.blocks`, 'uint8', [outputs, blocks, BLOCK_SIZE], values);
-    const s = graph.float(`${name}.scales`, scales);
-    return blockMatMul(graph, x, w, s, bias, inputs, outputs);
-  }
+  const bias = weights.has(`${name}.bias`) ? tensor(context, `${name}.bias`) : '';
+  if (form === 'blocks') return blockMatMul(graph, x, blockTable(graph, name, outputs, inputs, read), bias);
   if (form === 'rows') {
-    const { values, scales } = quantiseColumns(read(), outputs, inputs);
-    const w = graph.constant(`${name}.columns`, 'int8', [inputs, outputs], values);
-    return rowScaledMatMul(graph, x, w, graph.float(`${name}.scales`, scales), bias);
+    const quantised = once(() => quantiseColumns(read(), outputs, inputs));
+    const w = graph.constant(`${name}.columns`, 'int8', [inputs, outputs], () => quantised().values);
+    const scales = graph.constant(`${name}.scales`, 'float32', [outputs], () => quantised().scales);
+    return rowScaledMatMul(graph, x, w, scales, bias);
   }
-  const y = graph.op('MatMul', [x, graph.float(`${name}.transposed`, transpose(read(), outputs, inputs), [inputs, outputs])]);
+  const w = floats(context, `${name}.transposed`, [inputs, outputs], () => transpose(read(), outputs, inputs));
+  const y = graph.op('MatMul', [x, w]);
   return bias ? graph.op('Add', [y, bias]) : y;
 }
 
@@ -56,16 +80,35 @@ function rowScaledMatMul(graph: OnnxGraph, x: string, w: string, scales: string,
   return bias ? graph.op('Add', [y, bias]) : y;
 }
 
-/** x · dequantised(w)ᵀ + bias, activations quantised to int8 in the same blocks. */
-export function blockMatMul(graph: OnnxGraph, x: string, w: string, scales: string, bias: string, inputs: number, outputs: number): string {
-  const attributes = { K: inputs, N: outputs, bits: 8, block_size: BLOCK_SIZE, accuracy_level: 4 };
-  return graph.op('ms.MatMulNBits', [x, w, scales, '', '', bias], attributes);
+/** An int8 matrix of one scale each BLOCK_SIZE values, as constants of a graph. */
+export interface BlockTable {
+  /** uint8 [outputs, blocks, BLOCK_SIZE], offset by 128 */
+  readonly values: string;
+  /** float32 [outputs, blocks] */
+  readonly scales: string;
+  readonly outputs: number;
+  readonly inputs: number;
+  readonly blocks: number;
 }
 
-export function layerNorm({ graph, weights }: LayerContext, x: string, name: string): string {
-  const gamma = graph.float(`${name}.weight`, weights.read(`${name}.weight`));
-  const beta = graph.float(`${name}.bias`, weights.read(`${name}.bias`));
-  return graph.op('LayerNormalization', [x, gamma, beta], { axis: -1, epsilon: 1e-5 });
+/** @param read [outputs, inputs] row-major */
+export function blockTable(graph: OnnxGraph, name: string, outputs: number, inputs: number, read: () => Float32Array): BlockTable {
+  const quantised = once(() => quantiseBlocks(read(), outputs, inputs));
+  const blocks = Math.ceil(inputs / BLOCK_SIZE);
+  const values = graph.constant(`${name}.blocks`, 'uint8', [outputs, blocks, BLOCK_SIZE], () => quantised().values);
+  const scales = graph.constant(`${name}.scales`, 'float32', [outputs, blocks], () => quantised().scales);
+  return { values, scales, outputs, inputs, blocks };
+}
+
+/** x · dequantised(w)ᵀ + bias, activations quantised to int8 in the same blocks. */
+export function blockMatMul(graph: OnnxGraph, x: string, { values, scales, inputs, outputs }: BlockTable, bias: string): string {
+  const attributes = { K: inputs, N: outputs, bits: 8, block_size: BLOCK_SIZE, accuracy_level: 4 };
+  return graph.op('ms.MatMulNBits', [x, values, scales, '', '', bias], attributes);
+}
+
+export function layerNorm(context: LayerContext, x: string, name: string): string {
+  const inputs = [x, tensor(context, `${name}.weight`), tensor(context, `${name}.bias`)];
+  return context.graph.op('LayerNormalization', inputs, { axis: -1, epsilon: 1e-5 });
 }
 
 /** fc2(gelu(fc1(norm(x)))) + x, of the layer `prefix`. */
@@ -79,6 +122,14 @@ export function feedForward(context: LayerContext, x: string, prefix: string): s
 export function splitHeads(graph: OnnxGraph, x: string, heads: number, output?: string): string {
   const split = graph.op('Reshape', [x, graph.ints(0, 0, heads, -1)]);
   return graph.op('Transpose', [split], { perm: [0, 2, 1, 3] }, output);
+}
+
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
 }
 
 function transpose(weight: Float32Array, rows: number, columns: number): Float32Array {

@@ -182,7 +182,7 @@ for (const name of Object.keys(SIZES)) {
 test('tensors beyond 2 and 4 GB have their offsets as whole decimal numbers', () => {
   const path = join(root, 'far.onnx');
   symlinkSync('/dev/null', `${path}.data`);
-  const graph = new OnnxGraph('far', path);
+  const graph = OnnxGraph.create('far', path);
   // Zeros that nobody touches take no memory, and the null device no time. Odd on purpose: the next one starts on a page.
   const length = 1_500_000_001;
   for (let i = 0; i < 4; i++) graph.constant(`part_${i}`, 'uint8', [length], new Uint8Array(length));
@@ -201,7 +201,7 @@ test('tensors beyond 2 and 4 GB have their offsets as whole decimal numbers', ()
 });
 
 test('a constant whose shape does not fit its data is refused by name', () => {
-  const graph = new OnnxGraph('wrong', join(root, 'wrong.onnx'));
+  const graph = OnnxGraph.create('wrong', join(root, 'wrong.onnx'));
   assert.throws(() => graph.constant('odd', 'float32', [2, 3], new Float32Array(5)), /odd.*2,3.*6.*5/);
   graph.abandon();
 });

@@ -6,6 +6,7 @@ import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import {
   AttributeProto_AttributeType,
   type AttributeProtoSchema,
+  type GraphProtoSchema,
   ModelProtoSchema,
   type NodeProtoSchema,
   TensorProto_DataLocation,
@@ -14,17 +15,24 @@ import {
   type ValueInfoProtoSchema,
 } from 'onnx-buf';
 
-export type ElementType = 'float32' | 'int64' | 'int8' | 'uint8';
+export type ElementType = 'float32' | 'float16' | 'int64' | 'int32' | 'bool' | 'int8' | 'uint8';
 
 const DATA_TYPE = {
   float32: TensorProto_DataType.FLOAT,
+  float16: TensorProto_DataType.FLOAT16,
   int64: TensorProto_DataType.INT64,
+  int32: TensorProto_DataType.INT32,
+  bool: TensorProto_DataType.BOOL,
   int8: TensorProto_DataType.INT8,
   uint8: TensorProto_DataType.UINT8,
 } as const;
 
-type TensorData = Float32Array | BigInt64Array | Int8Array | Uint8Array;
-type Attribute = number | string | readonly number[];
+type TensorData = Float32Array | Uint16Array | BigInt64Array | Int32Array | Int8Array | Uint8Array;
+/** The graph that a node such as `Loop` or `If` runs. */
+export interface Body {
+  readonly graph: MessageInitShape<typeof GraphProtoSchema>;
+}
+type Attribute = number | string | readonly number[] | Body;
 
 /** Integer attributes unless the value's key is listed here: ONNX tells `1` and `1.0` apart, JavaScript does not. */
 const FLOAT_ATTRIBUTES = new Set(['epsilon', 'scale', 'alpha']);
@@ -37,24 +45,40 @@ const EXTERNAL_BYTES = 4096;
 /** onnxruntime maps external data into memory, which wants page alignment. */
 const ALIGNMENT = 4096;
 
+/** What a graph and the bodies inside it share: the files, the constants, and a count that keeps names apart. */
+interface GraphFile {
+  readonly path: string;
+  readonly data: number;
+  readonly initializers: MessageInitShape<typeof TensorProtoSchema>[];
+  readonly initializerNames: Set<string>;
+  dataLength: number;
+  count: number;
+}
+
 /** Values are names (strings), as in ONNX itself. An empty string stands for an optional input left out. */
 export class OnnxGraph {
   readonly #name: string;
-  readonly #path: string;
-  readonly #data: number;
+  readonly #file: GraphFile;
   readonly #nodes: MessageInitShape<typeof NodeProtoSchema>[] = [];
-  readonly #initializers: MessageInitShape<typeof TensorProtoSchema>[] = [];
-  readonly #initializerNames = new Set<string>();
   readonly #inputs: MessageInitShape<typeof ValueInfoProtoSchema>[] = [];
   readonly #outputs: MessageInitShape<typeof ValueInfoProtoSchema>[] = [];
-  #dataLength = 0;
-  #count = 0;
+
+  private constructor(name: string, file: GraphFile) {
+    this.#name = name;
+    this.#file = file;
+  }
 
   /** @param path of the .onnx file; the data file is `path + '.data'`. */
-  constructor(name: string, path: string) {
-    this.#name = name;
-    this.#path = path;
-    this.#data = openSync(`${path}.data`, 'w');
+  static create(name: string, path: string): OnnxGraph {
+    const data = openSync(`${path}.data`, 'w');
+    return new OnnxGraph(name, { path, data, initializers: [], initializerNames: new Set(), dataLength: 0, count: 0 });
+  }
+
+  /** A graph for a node's attribute: it may read every value of this one that is made before the node, and shares its constants. */
+  body(name: string, build: (body: OnnxGraph) => void): Body {
+    const body = new OnnxGraph(name, this.#file);
+    build(body);
+    return { graph: body.#proto() };
   }
 
   input(name: string, type: ElementType, shape: readonly Dimension[]): string {
@@ -67,16 +91,21 @@ export class OnnxGraph {
   }
 
   has(name: string): boolean {
-    return this.#initializerNames.has(name);
+    return this.#file.initializerNames.has(name);
   }
 
-  /** A constant tensor, row-major; written at once, so that the caller can free its data. The same name twice is the same tensor. */
-  constant(name: string, type: ElementType, shape: readonly number[], data: TensorData): string {
-    if (this.#initializerNames.has(name)) return name;
+  /**
+   * A constant tensor, row-major; written at once, so that the caller can free its data. The same name twice is the same tensor, and
+   * its data is asked for once.
+   */
+  constant(name: string, type: ElementType, shape: readonly number[], source: TensorData | (() => TensorData)): string {
+    const { initializerNames, initializers, path } = this.#file;
+    if (initializerNames.has(name)) return name;
+    const data = typeof source === 'function' ? source() : source;
     const elements = shape.reduce((a, b) => a * b, 1);
     if (elements !== data.length)
       throw new RangeError(`constant ${name}: shape [${shape}] has ${elements} elements, the data ${data.length}`);
-    this.#initializerNames.add(name);
+    initializerNames.add(name);
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
     const tensor: MessageInitShape<typeof TensorProtoSchema> = { name, dataType: DATA_TYPE[type], dims: shape.map(BigInt) };
     if (bytes.byteLength < EXTERNAL_BYTES) {
@@ -84,22 +113,27 @@ export class OnnxGraph {
     } else {
       tensor.dataLocation = TensorProto_DataLocation.EXTERNAL;
       tensor.externalData = [
-        { key: 'location', value: basename(`${this.#path}.data`) },
-        { key: 'offset', value: String(this.#dataLength) },
+        { key: 'location', value: basename(`${path}.data`) },
+        { key: 'offset', value: String(this.#file.dataLength) },
         { key: 'length', value: String(bytes.byteLength) },
       ];
-      this.#append(bytes);
+      append(this.#file, bytes);
     }
-    this.#initializers.push(tensor);
+    initializers.push(tensor);
     return name;
-  }
-
-  float(name: string, values: Float32Array, shape: readonly number[] = [values.length]): string {
-    return this.constant(name, 'float32', shape, values);
   }
 
   scalar(value: number): string {
     return this.constant(`scalar_${value}`, 'float32', [], Float32Array.of(value));
+  }
+
+  /** A name that no other value has. */
+  unique(name: string): string {
+    return `${name}_${this.#file.count++}`;
+  }
+
+  cast(x: string, type: ElementType): string {
+    return this.op('Cast', [x], { to: DATA_TYPE[type] });
   }
 
   /** A 1-D int64 constant, as shapes, axes and slice bounds want it. */
@@ -109,27 +143,27 @@ export class OnnxGraph {
 
   /** One node with one output; returns the output's name. */
   op(kind: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}, output?: string): string {
-    return this.ops(kind, inputs, [output ?? `${kind}_${this.#count}`], attributes)[0] as string;
+    return this.ops(kind, inputs, [output ?? `${kind}_${this.#file.count}`], attributes)[0] as string;
   }
 
   /** One node with several named outputs. Kinds of Microsoft's domain are written `ms.Kind`. */
   ops(kind: string, inputs: readonly string[], outputs: readonly string[], attributes: Record<string, Attribute> = {}): readonly string[] {
     const [domain, opType] = kind.startsWith('ms.') ? ['com.microsoft', kind.slice(3)] : ['', kind];
     this.#nodes.push({
-      name: `${opType}_${this.#count}`,
+      name: `${opType}_${this.#file.count}`,
       opType,
       domain,
       input: [...inputs],
       output: [...outputs],
       attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
     });
-    this.#count++;
+    this.#file.count++;
     return outputs;
   }
 
   /** Writes the .onnx file and closes the data file. */
   save(): void {
-    closeSync(this.#data);
+    closeSync(this.#file.data);
     const model = create(ModelProtoSchema, {
       irVersion: 9n,
       producerName: 'whisper-streaming',
@@ -137,27 +171,31 @@ export class OnnxGraph {
         { domain: '', version: 17n },
         { domain: 'com.microsoft', version: 1n },
       ],
-      graph: { name: this.#name, node: this.#nodes, initializer: this.#initializers, input: this.#inputs, output: this.#outputs },
+      graph: { ...this.#proto(), initializer: this.#file.initializers },
     });
-    writeFileSync(this.#path, toBinary(ModelProtoSchema, model));
+    writeFileSync(this.#file.path, toBinary(ModelProtoSchema, model));
   }
 
   /** Closes the data file of a graph that is given up. */
   abandon(): void {
-    closeSync(this.#data);
+    closeSync(this.#file.data);
   }
 
-  #append(bytes: Uint8Array): void {
-    for (let done = 0; done < bytes.byteLength; ) done += writeSync(this.#data, bytes, done, bytes.byteLength - done);
-    const padding = (ALIGNMENT - (bytes.byteLength % ALIGNMENT)) % ALIGNMENT;
-    if (padding > 0) writeSync(this.#data, new Uint8Array(padding));
-    this.#dataLength += bytes.byteLength + padding;
+  #proto() {
+    return { name: this.#name, node: this.#nodes, input: this.#inputs, output: this.#outputs };
   }
+}
+
+function append(file: GraphFile, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.byteLength; ) done += writeSync(file.data, bytes, done, bytes.byteLength - done);
+  const padding = (ALIGNMENT - (bytes.byteLength % ALIGNMENT)) % ALIGNMENT;
+  if (padding > 0) writeSync(file.data, new Uint8Array(padding));
+  file.dataLength += bytes.byteLength + padding;
 }
 
 /** Writes a graph to `path` and `path.data`; where `build` throws, the data file is closed and no .onnx file appears. */
 export function writeGraph(name: string, path: string, build: (graph: OnnxGraph) => void): void {
-  const graph = new OnnxGraph(name, path);
+  const graph = OnnxGraph.create(name, path);
   try {
     build(graph);
   } catch (error) {
@@ -176,6 +214,7 @@ function valueInfo(name: string, type: ElementType, shape: readonly Dimension[])
 
 function attribute(name: string, value: Attribute): MessageInitShape<typeof AttributeProtoSchema> {
   if (typeof value === 'string') return { name, type: AttributeProto_AttributeType.STRING, s: new TextEncoder().encode(value) };
+  if (typeof value === 'object' && 'graph' in value) return { name, type: AttributeProto_AttributeType.GRAPH, g: value.graph };
   if (typeof value !== 'number') return { name, type: AttributeProto_AttributeType.INTS, ints: value.map(BigInt) };
   if (FLOAT_ATTRIBUTES.has(name)) return { name, type: AttributeProto_AttributeType.FLOAT, f: value };
   return { name, type: AttributeProto_AttributeType.INT, i: BigInt(value) };

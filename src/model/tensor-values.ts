@@ -32,6 +32,31 @@ function buildHalfTable(): Float32Array {
   return table;
 }
 
+/** float16 bit patterns of the nearest values, ties to even; what is beyond 65504 becomes infinite. */
+export function toHalves(values: Float32Array): Uint16Array {
+  const halves = new Uint16Array(values.length);
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < halves.length; i++) {
+    const sign = ((bits[i] as number) >>> 16) & 0x8000;
+    const rest = (bits[i] as number) & 0x7fffffff;
+    if (rest > 0x7f800000) halves[i] = sign | 0x7e00;
+    else if (rest >= 0x477ff000) halves[i] = sign | 0x7c00;
+    // Normal numbers: the exponent moves from a bias of 127 to 15, and 13 bits of the fraction are rounded away.
+    else if (rest >= 0x38800000) halves[i] = sign | ((rest - 0x38000000 + 0xfff + ((rest >>> 13) & 1)) >>> 13);
+    // Multiples of 2^-24, which is what a float32 of 0.5 has as its last bit: adding one rounds as wanted.
+    else halves[i] = sign | subnormalHalf(values[i] as number);
+  }
+  return halves;
+}
+
+const SUM = new Float32Array(1);
+const SUM_BITS = new Uint32Array(SUM.buffer);
+
+function subnormalHalf(value: number): number {
+  SUM[0] = Math.abs(value) + 0.5;
+  return (SUM_BITS[0] as number) - 0x3f000000;
+}
+
 /** All values as float32. The caller has checked that the run lies inside the file; `what` names it in errors. */
 export function readValues(file: ByteFile, values: StoredValues, what: string): Float32Array {
   const out = new Float32Array(values.valueCount);

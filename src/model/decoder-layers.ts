@@ -1,0 +1,151 @@
+// The decoder's layers and its vocabulary, written into whichever graph runs them: a step at a time, or a whole window in a loop.
+
+import type { ModelConfig } from './config.ts';
+import { alignmentHeadsOf, type CrossAttentionInputs } from './encoder-graph.ts';
+import {
+  activationScalar,
+  activationType,
+  type BlockTable,
+  blockMatMul,
+  blockTable,
+  feedForward,
+  type LayerContext,
+  type LinearForm,
+  layerNorm,
+  linear,
+  splitHeads,
+  tensor,
+} from './graph-layers.ts';
+import { BLOCK_SIZE } from './quantise.ts';
+
+/** Keys and values of the tokens so far, each [rows, heads, length, headDim]. */
+export interface SelfAttentionCache {
+  readonly k: string;
+  readonly v: string;
+}
+
+export interface DecoderLayersInput {
+  /** [rows, N, width], embedded */
+  readonly x: string;
+  /** [rows or 1, 1, N, past + N], added to the scores of self-attention */
+  readonly selfBias: string;
+  /** [windows, 1, queries, S], added to the scores of cross-attention */
+  readonly crossBias: string;
+  /** A layer each; null where there is no token yet */
+  readonly past: readonly SelfAttentionCache[] | null;
+  readonly cross: readonly CrossAttentionInputs[];
+  /** Gives the caches their names. @default new ones */
+  readonly presentName?: (kind: 'k' | 'v', layer: number) => string;
+  /**
+   * Rows that read the same window become queries of one row: [rows, N, width] to [windows, queries, width], and back. They share the
+   * window's keys and values without copies. @default a row is a window
+   */
+  readonly grouping?: { readonly group: (x: string) => string; readonly ungroup: (x: string) => string };
+}
+
+export interface DecoderLayersOutput {
+  /** [rows, N, width], before the last norm */
+  readonly x: string;
+  readonly present: readonly SelfAttentionCache[];
+  /** Scaled q · k of the alignment heads, [windows, alignment heads, queries, S] */
+  readonly alignment: string;
+}
+
+export function decoderLayers(context: LayerContext, config: ModelConfig, input: DecoderLayersInput): DecoderLayersOutput {
+  const { graph } = context;
+  let { x } = input;
+  const present: SelfAttentionCache[] = [];
+  const alignments: string[] = [];
+  for (let layer = 0; layer < config.decoderLayers; layer++) {
+    const self = selfAttention(context, x, layer, input);
+    const cross = crossAttention(context, self.x, layer, config, input);
+    x = feedForward(context, cross.x, `decoder.layers.${layer}`);
+    present.push(self.present);
+    if (cross.alignment) alignments.push(cross.alignment);
+  }
+  return { x, present, alignment: graph.op('Concat', alignments, { axis: 1 }) };
+}
+
+function selfAttention(
+  context: LayerContext,
+  x: string,
+  layer: number,
+  { past, presentName, selfBias }: DecoderLayersInput,
+): { x: string; present: SelfAttentionCache } {
+  const { graph, heads } = context;
+  const prefix = `decoder.layers.${layer}`;
+  const normed = layerNorm(context, x, `${prefix}.self_attn_layer_norm`);
+  const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(context, normed, `${prefix}.self_attn.${name}`)) as [
+    string,
+    string,
+    string,
+  ];
+  const cache = past?.[layer];
+  const nameOf = presentName ?? ((kind) => graph.unique(`present_${kind}_${layer}`));
+  const present = { k: nameOf('k', layer), v: nameOf('v', layer) };
+  const [attended] = graph.ops(
+    'ms.MultiHeadAttention',
+    [q, k, v, '', '', selfBias, ...(cache ? [cache.k, cache.v] : [])],
+    [graph.unique('attended'), present.k, present.v],
+    { num_heads: heads },
+  ) as [string];
+  return { x: graph.op('Add', [x, linear(context, attended, `${prefix}.self_attn.out_proj`)]), present };
+}
+
+function crossAttention(
+  context: LayerContext,
+  x: string,
+  layer: number,
+  config: ModelConfig,
+  { cross, crossBias, grouping }: DecoderLayersInput,
+): { x: string; alignment: string | null } {
+  const { graph, heads } = context;
+  const prefix = `decoder.layers.${layer}`;
+  const { k, v, align } = cross[layer] as CrossAttentionInputs;
+  const normed = layerNorm(context, x, `${prefix}.encoder_attn_layer_norm`);
+  const q = linear(context, normed, `${prefix}.encoder_attn.q_proj`);
+  const queries = grouping ? grouping.group(q) : q;
+  const attended = graph.op('ms.MultiHeadAttention', [queries, k, v, '', '', crossBias], { num_heads: heads });
+  const rows = grouping ? grouping.ungroup(attended) : attended;
+  const residual = graph.op('Add', [x, linear(context, rows, `${prefix}.encoder_attn.out_proj`)]);
+  if (align === null) return { x: residual, alignment: null };
+  const ofHeads = graph.op('Gather', [splitHeads(graph, queries, heads), graph.ints(...alignmentHeadsOf(config, layer))], { axis: 1 });
+  const scaled = graph.op('Mul', [ofHeads, activationScalar(context, (config.width / heads) ** -0.5)]);
+  return { x: residual, alignment: graph.op('MatMul', [scaled, align]) };
+}
+
+/** The embedding of tokens at positions, [rows, N, width]. */
+export function embed(context: LayerContext, config: ModelConfig, tokens: string, positions: string): string {
+  const { graph } = context;
+  const places = tensor(context, 'decoder.embed_positions.weight');
+  return graph.op('Add', [embedTokens(context, config, tokens), graph.op('Gather', [places, positions])]);
+}
+
+const TOKENS = 'decoder.embed_tokens';
+
+function embedTokens(context: LayerContext, config: ModelConfig, tokens: string): string {
+  const { graph, form } = context;
+  if (!isBlocks(form)) return graph.op('Gather', [tensor(context, `${TOKENS}.weight`), tokens]);
+  const { values, scales, inputs } = vocabularyTable(context, config);
+  const integers = graph.op('Sub', [graph.cast(graph.op('Gather', [values, tokens]), 'float32'), graph.scalar(128)]);
+  const scale = graph.op('Unsqueeze', [graph.op('Gather', [scales, tokens]), graph.ints(-1)]);
+  const padded = graph.op('Reshape', [graph.op('Mul', [integers, scale]), graph.ints(0, 0, -1)]);
+  if (inputs % BLOCK_SIZE === 0) return padded;
+  return graph.op('Slice', [padded, graph.ints(0), graph.ints(inputs), graph.ints(2)]);
+}
+
+/** Logits of [rows, M, width] before the last norm, float32 [rows, M, vocabulary]: the embedding read the other way round. */
+export function logits(context: LayerContext, config: ModelConfig, x: string): string {
+  const { graph, form } = context;
+  const normed = layerNorm(context, x, 'decoder.layer_norm');
+  if (isBlocks(form)) return blockMatMul(graph, normed, vocabularyTable(context, config), '');
+  const shape = graph.op('Concat', [graph.op('Shape', [normed], { start: 0, end: 2 }), graph.ints(config.vocabularySize)], { axis: 0 });
+  const rows = graph.op('Reshape', [normed, graph.ints(-1, config.width)]);
+  const values = graph.op('Reshape', [graph.op('Gemm', [rows, tensor(context, `${TOKENS}.weight`)], { transB: 1 }), shape]);
+  return activationType(context) === 'float32' ? values : graph.cast(values, 'float32');
+}
+
+const vocabularyTable = ({ graph, weights }: LayerContext, { vocabularySize, width }: ModelConfig): BlockTable =>
+  blockTable(graph, TOKENS, vocabularySize, width, () => weights.read(`${TOKENS}.weight`));
+
+const isBlocks = (form: LinearForm): boolean => form === 'rows' || form === 'blocks';

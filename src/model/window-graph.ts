@@ -1,0 +1,375 @@
+// Whole windows as one ONNX graph: PCM and forced tokens in, decoded tokens out. The decoder runs in a Loop, so no cache leaves the device.
+
+import type { ModelConfig } from './config.ts';
+import { decoderLayers, embed, logits, type SelfAttentionCache } from './decoder-layers.ts';
+import { crossAttentionInputs, encoder } from './encoder-graph.ts';
+import { activationScalar, activationType, type LayerContext, type LinearForm, maskedScore } from './graph-layers.ts';
+import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
+import type { Weights } from './weights.ts';
+
+/** A sum of log-probabilities that no hypothesis has. */
+const NO_HYPOTHESIS = -1e30;
+/** Above every place in a ranking. */
+const BEHIND_ALL = 1e6;
+
+/**
+ * Writes the graph to `path` (and `path.data`).
+ *
+ * A batch has B windows of up to S = samples / 320 positions, each behind up to N forced tokens, and G hypotheses of each window: 1 is
+ * greedy. T steps follow the first choice, until every window is finished: it has G hypotheses that ended, or its limit of tokens.
+ *
+ * Inputs, int32 unless they say otherwise:
+ * - `pcm` float [B, samples]: 16 kHz, silence included, `samples` a multiple of 320, at most 480 000; zeros behind a window's end;
+ * - `frames` [B]: positions of each window; `tokens` [B, N]: forced tokens, zeros first where there are fewer; `lengths` [B]: how many;
+ * - `start` [B]: column of `<|startoftranscript|>` in `tokens`; `no_speech`, `end_of_text` [1]: those tokens;
+ * - `masks` float [2, vocabulary]: added to logits, the second to those of the first token where `first_mask` [B] is 1, not 0;
+ * - `limits` [B]: most tokens to decode; `steps` int64 [1]: most steps, the largest limit less one;
+ * - `group` int64 [1]: G; `candidates` int64 [1]: G + 1; `ranks` int64 [1]: 2 G;
+ * - `temperatures` float [B]: 0 takes the likeliest, more draws (with G = 1 only); `random` float [steps + 1, B]: a number in [0, 1) a draw.
+ *
+ * Outputs: in each step, the continuations of a window's hypotheses are ranked by log-probability of the text, and the first G that do
+ * not end go on; those that end and stand before the last of these are finished. `first_*` are of the first choice, without T.
+ * - `tokens_ranked`, `rows_ranked` int32, `values_ranked` float [T, B, 2 G]: token, hypothesis it continues, its log-probability;
+ * - `first_alignment` float [B, alignment heads, N, S], `alignment` float [T, B, alignment heads, G, S]: scaled q · k of the tokens fed;
+ * - `no_speech_probability` float [B].
+ *
+ * @param forms of the encoder and of the decoder; both, or neither, are float16
+ */
+export function writeWindowGraph(
+  path: string,
+  weights: Weights,
+  config: ModelConfig,
+  forms: { readonly encoder: LinearForm; readonly decoder: LinearForm },
+): void {
+  writeGraph('whisper-windows', path, (graph) => {
+    const context = (form: LinearForm): LayerContext => ({ graph, weights, form, heads: config.heads });
+    buildWindows(context(forms.encoder), context(forms.decoder), config);
+  });
+}
+
+interface Inputs {
+  readonly pcm: string;
+  readonly frames: string;
+  readonly tokens: string;
+  readonly lengths: string;
+  readonly start: string;
+  readonly noSpeech: string;
+  readonly endOfText: string;
+  readonly masks: string;
+  readonly firstMask: string;
+  readonly limits: string;
+  readonly steps: string;
+  readonly group: string;
+  readonly candidates: string;
+  readonly ranks: string;
+  readonly temperatures: string;
+  readonly random: string;
+}
+
+function declareInputs(graph: OnnxGraph, { vocabularySize }: ModelConfig): Inputs {
+  const perWindow = (name: string): string => graph.input(name, 'int32', ['B']);
+  return {
+    pcm: graph.input('pcm', 'float32', ['B', 'samples']),
+    frames: perWindow('frames'),
+    tokens: graph.input('tokens', 'int32', ['B', 'N']),
+    lengths: perWindow('lengths'),
+    start: perWindow('start'),
+    noSpeech: graph.input('no_speech', 'int32', [1]),
+    endOfText: graph.input('end_of_text', 'int32', [1]),
+    masks: graph.input('masks', 'float32', [2, vocabularySize]),
+    firstMask: perWindow('first_mask'),
+    limits: perWindow('limits'),
+    steps: graph.input('steps', 'int64', [1]),
+    group: graph.input('group', 'int64', [1]),
+    candidates: graph.input('candidates', 'int64', [1]),
+    ranks: graph.input('ranks', 'int64', [1]),
+    temperatures: graph.input('temperatures', 'float32', ['B']),
+    random: graph.input('random', 'float32', ['draws', 'B']),
+  };
+}
+
+function buildWindows(encoding: LayerContext, context: LayerContext, config: ModelConfig): void {
+  const { graph } = context;
+  const inputs = declareInputs(graph, config);
+  const batch = graph.op('Shape', [inputs.tokens], { start: 0, end: 1 });
+  const group = inputs.group;
+
+  // ---- encoder
+  const frames = graph.op('Div', [graph.op('Shape', [inputs.pcm], { start: 1, end: 2 }), graph.ints(320)]);
+  const heard = graph.op('Less', [indices(graph, frames), column(graph, inputs.frames)]); // [B, S]
+  const twice = graph.op('Less', [indices(graph, graph.op('Mul', [frames, graph.ints(2)])), column(graph, doubled(graph, inputs.frames))]);
+  const paddingBias = graph.op('Unsqueeze', [bias(context, heard), graph.ints(1, 2)]); // [B, 1, 1, S]
+  const { encoded } = encoder(encoding, inputs.pcm, config, {
+    frames: graph.op('Unsqueeze', [graph.cast(twice, activationType(encoding)), graph.ints(1)]),
+    bias: graph.op('Expand', [paddingBias, shape(graph, batch, graph.ints(1), frames, frames)]),
+  });
+  const cross = Array.from({ length: config.decoderLayers }, (_, layer) => crossAttentionInputs(encoding, encoded, layer, config));
+
+  // ---- first pass: all forced tokens
+  const length = graph.op('Shape', [inputs.tokens], { start: 1, end: 2 });
+  const columns = indices(graph, length); // [N]
+  const padding = graph.op('Sub', [graph.cast(length, 'int32'), column(graph, inputs.lengths)]); // [B, 1]
+  const positions = graph.op('Max', [graph.op('Sub', [columns, padding]), int32(graph, 0)]);
+  const seen = graph.op('GreaterOrEqual', [columns, padding]); // [B, N]
+  const notAfter = graph.op('LessOrEqual', [columns, column(graph, columns)]); // [N, N]
+  const prefixBias = bias(context, seen); // [B, N]
+  const causal = graph.op('And', [notAfter, graph.op('Unsqueeze', [seen, graph.ints(1)])]); // [B, N, N]
+  const first = decoderLayers(context, config, {
+    x: embed(context, config, inputs.tokens, positions),
+    selfBias: graph.op('Unsqueeze', [bias(context, causal), graph.ints(1)]),
+    crossBias: graph.op('Expand', [paddingBias, shape(graph, batch, graph.ints(1), length, frames)]),
+    past: null,
+    cross,
+  });
+  output(graph, 'first_alignment', graph.cast(first.alignment, 'float32'), 'float32', ['B', config.alignmentHeads.length, 'N', 'S']);
+  const last = graph.op('Sub', [graph.op('Add', [inputs.lengths, graph.op('Squeeze', [padding, graph.ints(1)])]), int32(graph, 1)]);
+  const select = graph.op('Concat', [column(graph, inputs.start), column(graph, last)], { axis: 1 }); // [B, 2]
+  const selected = graph.op('GatherND', [first.x, graph.op('Unsqueeze', [graph.cast(select, 'int64'), graph.ints(-1)])], { batch_dims: 1 });
+  const [atStart, atEnd] = graph.ops('Split', [logits(context, config, selected), graph.ints(1, 1)], ['logits_at_start', 'logits_at_end'], {
+    axis: 1,
+  }) as [string, string];
+  const ofNoSpeech = graph.op('Gather', [graph.op('Softmax', [atStart], { axis: -1 }), inputs.noSpeech], { axis: 2 });
+  output(graph, 'no_speech_probability', graph.op('Reshape', [ofNoSpeech, graph.ints(-1)]), 'float32', ['B']);
+
+  // ---- first choice: one hypothesis with text, and G - 1 that are none
+  const firstMask = graph.op('Unsqueeze', [graph.op('Gather', [inputs.masks, inputs.firstMask], { axis: 0 }), graph.ints(1)]); // [B, 1, V]
+  const anyDraws = graph.op('Greater', [graph.op('ReduceMax', [inputs.temperatures], { keepdims: 0 }), graph.scalar(0)]);
+  const draw = (owner: OnnxGraph, index: string): Draw => ({
+    anyDraws,
+    temperatures: inputs.temperatures,
+    random: owner.op('Gather', [inputs.random, index], { axis: 0 }),
+  });
+  const one = candidatesOf(graph, graph.op('Add', [atEnd, firstMask]), inputs, draw(graph, int32(graph, 0)));
+  const expanded = shape(graph, batch, group, inputs.candidates);
+  const isFirst = graph.op('Equal', [indices(graph, group), int32(graph, 0)]); // [G]
+  const start = choose(
+    graph,
+    {
+      values: graph.op('Expand', [one.values, expanded]),
+      tokens: graph.op('Expand', [one.tokens, expanded]),
+      sums: graph.op('Expand', [graph.op('Where', [isFirst, graph.scalar(0), graph.scalar(NO_HYPOTHESIS)]), shape(graph, batch, group)]),
+      finished: graph.op('Sub', [inputs.limits, inputs.limits]),
+    },
+    inputs,
+  );
+  ranking(graph, 'first_', start, ['B']);
+
+  // ---- the others
+  const prefix = graph.op('Expand', [graph.op('Unsqueeze', [prefixBias, graph.ints(1)]), shape(graph, batch, group, length)]); // [B, G, N]
+  const self = graph.op('Equal', [indices(graph, group), column(graph, indices(graph, group))]); // [G, G]
+  const own = graph.op('Expand', [bias(context, self), shape(graph, batch, group, group)]); // [B, G, G]
+  const crossBias = graph.op('Expand', [paddingBias, shape(graph, batch, graph.ints(1), group, frames)]);
+  const mask = graph.op('Gather', [inputs.masks, int32(graph, 0)], { axis: 0 }); // [V]
+  const type = activationType(context);
+  const headDim = config.width / config.heads;
+  const cacheNames = first.present.flatMap((_, layer) => [`cache_k_${layer}`, `cache_v_${layer}`]);
+
+  const body = graph.body('step', (step) => {
+    const inStep: LayerContext = { ...context, graph: step };
+    const index = step.input('step', 'int64', []);
+    step.input('go_on', 'bool', []);
+    const state = {
+      tokens: step.input('last_tokens', 'int32', ['B', 'G']),
+      sums: step.input('sums', 'float32', ['B', 'G']),
+      finished: step.input('finished', 'int32', ['B']),
+      visible: step.input('visible', type, ['B', 'G', 'P']),
+    };
+    const caches = cacheNames.map((name) => step.input(name, type, ['B', config.heads, 'P', headDim]));
+    const past = first.present.map(
+      (_, layer): SelfAttentionCache => ({ k: caches[2 * layer] as string, v: caches[2 * layer + 1] as string }),
+    );
+    const number = step.cast(index, 'int32');
+    // The caches hold every hypothesis of every step side by side: a hypothesis sees itself and the columns of its ancestors.
+    const visible = step.op('Concat', [state.visible, own], { axis: 2 }); // [B, G, P + G]
+    const { x, present, alignment } = decoderLayers(inStep, config, {
+      x: embed(inStep, config, state.tokens, column(step, step.op('Add', [inputs.lengths, number]))),
+      selfBias: step.op('Unsqueeze', [visible, step.ints(1)]),
+      crossBias,
+      past,
+      cross,
+    });
+    const next = step.op('Add', [number, int32(step, 1)]);
+    const found = candidatesOf(step, step.op('Add', [logits(inStep, config, x), mask]), inputs, draw(step, next));
+    const chosen = choose(step, { ...found, sums: state.sums, finished: state.finished }, inputs);
+    const parents = step.op('Unsqueeze', [step.cast(chosen.rows, 'int64'), step.ints(-1)]);
+    const goOn = anyGoesOn(step, chosen.finished, step.op('Add', [next, int32(step, 1)]), inputs);
+    const results = (
+      name: string,
+      value: string,
+      elementType: Parameters<OnnxGraph['output']>[1],
+      dims: readonly (string | number)[],
+    ): void => {
+      output(step, name, value, elementType, dims);
+    };
+    results('goes_on', goOn, 'bool', []);
+    results('next_tokens', chosen.tokens, 'int32', ['B', 'G']);
+    results('next_sums', chosen.sums, 'float32', ['B', 'G']);
+    results('next_finished', chosen.finished, 'int32', ['B']);
+    results('next_visible', step.op('GatherND', [visible, parents], { batch_dims: 1 }), type, ['B', 'G', 'PG']);
+    for (const { k, v } of present) for (const name of [k, v]) step.output(name, type, ['B', config.heads, 'PG', headDim]);
+    results('step_tokens', chosen.rankedTokens, 'int32', ['B', 'ranks']);
+    results('step_rows', chosen.rankedRows, 'int32', ['B', 'ranks']);
+    results('step_values', chosen.rankedValues, 'float32', ['B', 'ranks']);
+    results('step_alignment', step.cast(alignment, 'float32'), 'float32', ['B', config.alignmentHeads.length, 'G', 'S']);
+  });
+  const carried = [start.tokens, start.sums, start.finished, prefix, ...first.present.flatMap(({ k, v }) => [k, v])];
+  const scanned = ['tokens_ranked', 'rows_ranked', 'values_ranked', 'alignment'];
+  const begins = anyGoesOn(graph, start.finished, int32(graph, 1), inputs);
+  const finals = carried.map(() => graph.unique('final'));
+  graph.ops('Loop', [graph.op('Squeeze', [inputs.steps, graph.ints(0)]), begins, ...carried], [...finals, ...scanned], { body });
+  graph.output('tokens_ranked', 'int32', ['T', 'B', 'ranks']);
+  graph.output('rows_ranked', 'int32', ['T', 'B', 'ranks']);
+  graph.output('values_ranked', 'float32', ['T', 'B', 'ranks']);
+  graph.output('alignment', 'float32', ['T', 'B', config.alignmentHeads.length, 'G', 'S']);
+}
+
+interface Draw {
+  /** bool, scalar */
+  readonly anyDraws: string;
+  /** [B] */
+  readonly temperatures: string;
+  /** [B] */
+  readonly random: string;
+}
+
+/**
+ * The likeliest tokens after each hypothesis.
+ * @param masked logits [B, rows, vocabulary], what must not be decoded far below the rest
+ * @returns values float (log-probabilities) and tokens int32 [B, rows, candidates]
+ */
+function candidatesOf(graph: OnnxGraph, masked: string, { candidates }: Inputs, draw: Draw): { values: string; tokens: string } {
+  const logProbabilities = graph.op('LogSoftmax', [masked], { axis: -1 });
+  const names = [graph.unique('likeliest_values'), graph.unique('likeliest_tokens')];
+  const [values, top] = graph.ops('TopK', [logProbabilities, candidates], names, { axis: -1, largest: 1, sorted: 1 }) as [string, string];
+  const tokens = graph.cast(top, 'int32');
+  const result = [graph.unique('candidate_values'), graph.unique('candidate_tokens')];
+  const branch = (name: string, build: (body: OnnxGraph) => { values: string; tokens: string }) =>
+    graph.body(name, (body) => {
+      const built = build(body);
+      body.output(built.values, 'float32', ['B', 'rows', 'K']);
+      body.output(built.tokens, 'int32', ['B', 'rows', 'K']);
+    });
+  graph.ops('If', [draw.anyDraws], result, {
+    then_branch: branch('draw', (body) => drawn(body, masked, logProbabilities, { values, tokens }, draw)),
+    else_branch: branch('take', (body) => ({ values: body.op('Identity', [values]), tokens: body.op('Identity', [tokens]) })),
+  });
+  return { values: result[0] as string, tokens: result[1] as string };
+}
+
+/** A token drawn from softmax(masked / temperature) comes first; the rest is behind everything. Windows of temperature 0 keep theirs. */
+function drawn(
+  graph: OnnxGraph,
+  masked: string,
+  logProbabilities: string,
+  likeliest: { values: string; tokens: string },
+  { temperatures, random }: Draw,
+): { values: string; tokens: string } {
+  const perWindow = (x: string): string => graph.op('Unsqueeze', [x, graph.ints(1, 2)]); // [B, 1, 1]
+  const draws = graph.op('Greater', [perWindow(temperatures), graph.scalar(0)]);
+  const divisor = graph.op('Where', [draws, perWindow(temperatures), graph.scalar(1)]);
+  const probabilities = graph.op('Softmax', [graph.op('Div', [masked, divisor])], { axis: -1 });
+  const sums = graph.op('CumSum', [probabilities, graph.constant('last_axis', 'int32', [], Int32Array.of(-1))]);
+  // Rounded sums may end short of 1.
+  const target = graph.op('Mul', [
+    graph.op('Min', [perWindow(random), graph.scalar(1 - 1e-6)]),
+    graph.op('ReduceMax', [sums], { axes: [-1], keepdims: 1 }),
+  ]);
+  const reached = graph.cast(graph.op('Greater', [sums, target]), 'float32');
+  const token = graph.op('ArgMax', [reached], { axis: -1, keepdims: 1 }); // [B, rows, 1], the first
+  const value = graph.op('GatherElements', [logProbabilities, token], { axis: -1 });
+  const isFirst = graph.op('Less', [indices(graph, graph.op('Shape', [likeliest.values], { start: 2, end: 3 })), int32(graph, 1)]); // [K]
+  const values = graph.op('Where', [isFirst, value, graph.scalar(NO_HYPOTHESIS)]);
+  const tokens = graph.op('Where', [isFirst, graph.cast(token, 'int32'), likeliest.tokens]);
+  return {
+    values: graph.op('Where', [draws, values, likeliest.values]),
+    tokens: graph.op('Where', [draws, tokens, likeliest.tokens]),
+  };
+}
+
+interface Choice {
+  /** [B, G]: what goes on, the likeliest first; `rows` says what each continues. */
+  readonly tokens: string;
+  readonly sums: string;
+  readonly rows: string;
+  /** [B]: hypotheses that ended so far */
+  readonly finished: string;
+  /** [B, 2 G] */
+  readonly rankedTokens: string;
+  readonly rankedRows: string;
+  readonly rankedValues: string;
+}
+
+/** Ranks the continuations of each window and takes the first G that go on. */
+function choose(
+  graph: OnnxGraph,
+  found: { readonly values: string; readonly tokens: string; readonly sums: string; readonly finished: string },
+  { candidates, endOfText, group, ranks }: Inputs,
+): Choice {
+  const flat = (x: string): string => graph.op('Reshape', [x, graph.ints(0, -1)]);
+  const top = (x: string, k: string): [string, string] =>
+    graph.ops('TopK', [x, k], [graph.unique('top'), graph.unique('top_index')], { axis: -1, largest: 1, sorted: 1 }) as [string, string];
+  const pick = (x: string, index: string): string => graph.op('GatherElements', [x, index], { axis: 1 });
+  const totals = graph.op('Add', [found.values, graph.op('Unsqueeze', [found.sums, graph.ints(-1)])]);
+  const [rankedSums, order] = top(flat(totals), ranks);
+  const rankedTokens = pick(flat(found.tokens), order);
+  const rankedRows = graph.op('Div', [graph.cast(order, 'int32'), graph.cast(candidates, 'int32')]);
+  const ends = graph.op('Equal', [rankedTokens, endOfText]);
+  const place = graph.cast(indices(graph, ranks), 'float32');
+  const behind = graph.op('Where', [ends, graph.op('Add', [place, graph.scalar(BEHIND_ALL)]), place]);
+  const [, chosen] = top(graph.op('Neg', [behind]), group);
+  const lastChosen = graph.op('ReduceMax', [graph.cast(chosen, 'float32')], { axes: [1], keepdims: 1 });
+  const finishes = graph.op('And', [ends, graph.op('Less', [place, lastChosen])]);
+  const count = graph.op('ReduceSum', [graph.cast(finishes, 'float32'), graph.ints(1)], { keepdims: 0 });
+  return {
+    tokens: pick(rankedTokens, chosen),
+    sums: pick(rankedSums, chosen),
+    rows: pick(rankedRows, chosen),
+    finished: graph.op('Add', [found.finished, graph.cast(count, 'int32')]),
+    rankedTokens,
+    rankedRows,
+    rankedValues: pick(flat(found.values), order),
+  };
+}
+
+/** Whether a window has neither G finished hypotheses nor as many tokens as it may: bool, scalar. */
+function anyGoesOn(graph: OnnxGraph, finished: string, length: string, { group, limits }: Inputs): string {
+  const unfinished = graph.op('Less', [finished, graph.cast(group, 'int32')]);
+  const goesOn = graph.op('And', [unfinished, graph.op('Less', [length, limits])]);
+  return graph.cast(graph.op('ReduceMax', [graph.cast(goesOn, 'float32')], { keepdims: 0 }), 'bool');
+}
+
+function ranking(graph: OnnxGraph, prefix: string, { rankedTokens, rankedRows, rankedValues }: Choice, dims: readonly string[]): void {
+  output(graph, `${prefix}tokens_ranked`, rankedTokens, 'int32', [...dims, 'ranks']);
+  output(graph, `${prefix}rows_ranked`, rankedRows, 'int32', [...dims, 'ranks']);
+  output(graph, `${prefix}values_ranked`, rankedValues, 'float32', [...dims, 'ranks']);
+}
+
+function output(
+  graph: OnnxGraph,
+  name: string,
+  value: string,
+  ...type: [Parameters<OnnxGraph['output']>[1], readonly (string | number)[]]
+): void {
+  graph.op('Identity', [value], {}, name);
+  graph.output(name, ...type);
+}
+
+/** 0, 1, 2 ... below `count` (int64 [1]), int32. */
+function indices(graph: OnnxGraph, count: string): string {
+  const end = graph.op('Squeeze', [graph.cast(count, 'int32'), graph.ints(0)]);
+  return graph.op('Range', [int32(graph, 0), end, int32(graph, 1)]);
+}
+
+const int32 = (graph: OnnxGraph, value: number): string => graph.constant(`int32_${value}`, 'int32', [], Int32Array.of(value));
+
+/** [n] as [n, 1] */
+const column = (graph: OnnxGraph, x: string): string => graph.op('Unsqueeze', [x, graph.ints(1)]);
+
+const doubled = (graph: OnnxGraph, x: string): string => graph.op('Add', [x, x]);
+
+/** int64 [1] each, as one shape. */
+const shape = (graph: OnnxGraph, ...dims: readonly string[]): string => graph.op('Concat', dims, { axis: 0 });
+
+/** 0 where it holds, else as good as minus infinity. */
+const bias = (context: LayerContext, visible: string): string =>
+  context.graph.op('Where', [visible, activationScalar(context, 0), activationScalar(context, maskedScore(context))]);
