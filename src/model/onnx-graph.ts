@@ -1,11 +1,12 @@
 // Builds one ONNX graph node by node and writes it: a small .onnx file, and its large tensors in a data file beside it.
 
-import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { basename } from 'node:path';
-import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import {
   AttributeProto_AttributeType,
   type AttributeProtoSchema,
+  type GraphProto,
   type GraphProtoSchema,
   ModelProtoSchema,
   type NodeProtoSchema,
@@ -53,6 +54,8 @@ interface GraphFile {
   readonly initializerNames: Set<string>;
   dataLength: number;
   count: number;
+  /** Before the names of nodes. */
+  section: string;
 }
 
 /** Values are names (strings), as in ONNX itself. An empty string stands for an optional input left out. */
@@ -71,7 +74,7 @@ export class OnnxGraph {
   /** @param path of the .onnx file; the data file is `path + '.data'`. */
   static create(name: string, path: string): OnnxGraph {
     const data = openSync(`${path}.data`, 'w');
-    return new OnnxGraph(name, { path, data, initializers: [], initializerNames: new Set(), dataLength: 0, count: 0 });
+    return new OnnxGraph(name, { path, data, initializers: [], initializerNames: new Set(), dataLength: 0, count: 0, section: '' });
   }
 
   /** A graph for a node's attribute: it may read every value of this one that is made before the node, and shares its constants. */
@@ -79,6 +82,17 @@ export class OnnxGraph {
     const body = new OnnxGraph(name, this.#file);
     build(body);
     return { graph: body.#proto() };
+  }
+
+  /** The nodes made by `build` have names that begin with `name` and a slash. */
+  section<T>(name: string, build: () => T): T {
+    const outer = this.#file.section;
+    this.#file.section = `${outer}${name}/`;
+    try {
+      return build();
+    } finally {
+      this.#file.section = outer;
+    }
   }
 
   input(name: string, type: ElementType, shape: readonly Dimension[]): string {
@@ -150,7 +164,7 @@ export class OnnxGraph {
   ops(kind: string, inputs: readonly string[], outputs: readonly string[], attributes: Record<string, Attribute> = {}): readonly string[] {
     const [domain, opType] = kind.startsWith('ms.') ? ['com.microsoft', kind.slice(3)] : ['', kind];
     this.#nodes.push({
-      name: `${opType}_${this.#file.count}`,
+      name: `${this.#file.section}${opType}_${this.#file.count}`,
       opType,
       domain,
       input: [...inputs],
@@ -218,4 +232,12 @@ function attribute(name: string, value: Attribute): MessageInitShape<typeof Attr
   if (typeof value !== 'number') return { name, type: AttributeProto_AttributeType.INTS, ints: value.map(BigInt) };
   if (FLOAT_ATTRIBUTES.has(name)) return { name, type: AttributeProto_AttributeType.FLOAT, f: value };
   return { name, type: AttributeProto_AttributeType.INT, i: BigInt(value) };
+}
+
+/** The names of all nodes of a graph file, those inside of bodies included. */
+export function nodeNames(path: string): string[] {
+  const namesOf = (graph: GraphProto): string[] =>
+    graph.node.flatMap(({ attribute: attributes, name }) => [name, ...attributes.flatMap(({ g }) => (g ? namesOf(g) : []))]);
+  const { graph } = fromBinary(ModelProtoSchema, readFileSync(path));
+  return graph ? namesOf(graph) : [];
 }

@@ -150,6 +150,7 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
       sums: graph.op('Expand', [graph.op('Where', [isFirst, graph.scalar(0), graph.scalar(NO_HYPOTHESIS)]), shape(graph, batch, group)]),
       finished: graph.op('Sub', [inputs.limits, inputs.limits]),
     },
+    int32(graph, 1),
     inputs,
   );
   ranking(graph, 'first_', start, ['B']);
@@ -190,9 +191,9 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
     });
     const next = step.op('Add', [number, int32(step, 1)]);
     const found = candidatesOf(step, step.op('Add', [logits(inStep, config, x), mask]), inputs, draw(step, next));
-    const chosen = choose(step, { ...found, sums: state.sums, finished: state.finished }, inputs);
+    const length = step.op('Add', [next, int32(step, 1)]);
+    const chosen = choose(step, { ...found, sums: state.sums, finished: state.finished }, length, inputs);
     const parents = step.op('Unsqueeze', [step.cast(chosen.rows, 'int64'), step.ints(-1)]);
-    const goOn = anyGoesOn(step, chosen.finished, step.op('Add', [next, int32(step, 1)]), inputs);
     const results = (
       name: string,
       value: string,
@@ -201,7 +202,7 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
     ): void => {
       output(step, name, value, elementType, dims);
     };
-    results('goes_on', goOn, 'bool', []);
+    results('goes_on', chosen.anyGoesOn, 'bool', []);
     results('next_tokens', chosen.tokens, 'int32', ['B', 'G']);
     results('next_sums', chosen.sums, 'float32', ['B', 'G']);
     results('next_finished', chosen.finished, 'int32', ['B']);
@@ -214,9 +215,8 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
   });
   const carried = [start.tokens, start.sums, start.finished, prefix, ...first.present.flatMap(({ k, v }) => [k, v])];
   const scanned = ['tokens_ranked', 'rows_ranked', 'values_ranked', 'alignment'];
-  const begins = anyGoesOn(graph, start.finished, int32(graph, 1), inputs);
   const finals = carried.map(() => graph.unique('final'));
-  graph.ops('Loop', [graph.op('Squeeze', [inputs.steps, graph.ints(0)]), begins, ...carried], [...finals, ...scanned], { body });
+  graph.ops('Loop', [graph.op('Squeeze', [inputs.steps, graph.ints(0)]), start.anyGoesOn, ...carried], [...finals, ...scanned], { body });
   graph.output('tokens_ranked', 'int32', ['T', 'B', 'ranks']);
   graph.output('rows_ranked', 'int32', ['T', 'B', 'ranks']);
   graph.output('values_ranked', 'float32', ['T', 'B', 'ranks']);
@@ -238,10 +238,13 @@ interface Draw {
  * @returns values float (log-probabilities) and tokens int32 [B, rows, candidates]
  */
 function candidatesOf(graph: OnnxGraph, masked: string, { candidates }: Inputs, draw: Draw): { values: string; tokens: string } {
-  const logProbabilities = graph.op('LogSoftmax', [masked], { axis: -1 });
-  const names = [graph.unique('likeliest_values'), graph.unique('likeliest_tokens')];
-  const [values, top] = graph.ops('TopK', [logProbabilities, candidates], names, { axis: -1, largest: 1, sorted: 1 }) as [string, string];
-  const tokens = graph.cast(top, 'int32');
+  const [top, topIndex] = topK(graph, masked, candidates);
+  // Not LogSoftmax, which WebGPU has no kernel for.
+  const peak = graph.op('Slice', [top, graph.ints(0), graph.ints(1), graph.ints(2)]);
+  const sum = graph.op('ReduceSum', [graph.op('Exp', [graph.op('Sub', [masked, peak])]), graph.ints(2)], { keepdims: 1 });
+  const logSumExp = graph.op('Add', [peak, graph.op('Log', [sum])]); // [B, rows, 1]
+  const values = graph.op('Sub', [top, logSumExp]);
+  const tokens = graph.section(CHOICE_SECTION, () => graph.cast(topIndex, 'int32'));
   const result = [graph.unique('candidate_values'), graph.unique('candidate_tokens')];
   const branch = (name: string, build: (body: OnnxGraph) => { values: string; tokens: string }) =>
     graph.body(name, (body) => {
@@ -250,7 +253,7 @@ function candidatesOf(graph: OnnxGraph, masked: string, { candidates }: Inputs, 
       body.output(built.tokens, 'int32', ['B', 'rows', 'K']);
     });
   graph.ops('If', [draw.anyDraws], result, {
-    then_branch: branch('draw', (body) => drawn(body, masked, logProbabilities, { values, tokens }, draw)),
+    then_branch: branch('draw', (body) => drawn(body, masked, logSumExp, { values, tokens }, draw)),
     else_branch: branch('take', (body) => ({ values: body.op('Identity', [values]), tokens: body.op('Identity', [tokens]) })),
   });
   return { values: result[0] as string, tokens: result[1] as string };
@@ -260,7 +263,7 @@ function candidatesOf(graph: OnnxGraph, masked: string, { candidates }: Inputs, 
 function drawn(
   graph: OnnxGraph,
   masked: string,
-  logProbabilities: string,
+  logSumExp: string,
   likeliest: { values: string; tokens: string },
   { temperatures, random }: Draw,
 ): { values: string; tokens: string } {
@@ -276,7 +279,7 @@ function drawn(
   ]);
   const reached = graph.cast(graph.op('Greater', [sums, target]), 'float32');
   const token = graph.op('ArgMax', [reached], { axis: -1, keepdims: 1 }); // [B, rows, 1], the first
-  const value = graph.op('GatherElements', [logProbabilities, token], { axis: -1 });
+  const value = graph.op('Sub', [graph.op('GatherElements', [masked, token], { axis: -1 }), logSumExp]);
   const isFirst = graph.op('Less', [indices(graph, graph.op('Shape', [likeliest.values], { start: 2, end: 3 })), int32(graph, 1)]); // [K]
   const values = graph.op('Where', [isFirst, value, graph.scalar(NO_HYPOTHESIS)]);
   const tokens = graph.op('Where', [isFirst, graph.cast(token, 'int32'), likeliest.tokens]);
@@ -293,49 +296,54 @@ interface Choice {
   readonly rows: string;
   /** [B]: hypotheses that ended so far */
   readonly finished: string;
+  /** bool, scalar: whether a window has neither G of them nor as many tokens as it may */
+  readonly anyGoesOn: string;
   /** [B, 2 G] */
   readonly rankedTokens: string;
   readonly rankedRows: string;
   readonly rankedValues: string;
 }
 
-/** Ranks the continuations of each window and takes the first G that go on. */
+/** Nodes in this section work on a few numbers a window: a device that would stop for each of them leaves them to the processor. */
+export const CHOICE_SECTION = 'choice';
+
+/**
+ * Ranks the continuations of each window and takes the first G that go on.
+ * @param length int32, scalar: tokens of the hypotheses that come of it
+ */
 function choose(
   graph: OnnxGraph,
   found: { readonly values: string; readonly tokens: string; readonly sums: string; readonly finished: string },
-  { candidates, endOfText, group, ranks }: Inputs,
+  length: string,
+  { candidates, endOfText, group, limits, ranks }: Inputs,
 ): Choice {
-  const flat = (x: string): string => graph.op('Reshape', [x, graph.ints(0, -1)]);
-  const top = (x: string, k: string): [string, string] =>
-    graph.ops('TopK', [x, k], [graph.unique('top'), graph.unique('top_index')], { axis: -1, largest: 1, sorted: 1 }) as [string, string];
-  const pick = (x: string, index: string): string => graph.op('GatherElements', [x, index], { axis: 1 });
-  const totals = graph.op('Add', [found.values, graph.op('Unsqueeze', [found.sums, graph.ints(-1)])]);
-  const [rankedSums, order] = top(flat(totals), ranks);
-  const rankedTokens = pick(flat(found.tokens), order);
-  const rankedRows = graph.op('Div', [graph.cast(order, 'int32'), graph.cast(candidates, 'int32')]);
-  const ends = graph.op('Equal', [rankedTokens, endOfText]);
-  const place = graph.cast(indices(graph, ranks), 'float32');
-  const behind = graph.op('Where', [ends, graph.op('Add', [place, graph.scalar(BEHIND_ALL)]), place]);
-  const [, chosen] = top(graph.op('Neg', [behind]), group);
-  const lastChosen = graph.op('ReduceMax', [graph.cast(chosen, 'float32')], { axes: [1], keepdims: 1 });
-  const finishes = graph.op('And', [ends, graph.op('Less', [place, lastChosen])]);
-  const count = graph.op('ReduceSum', [graph.cast(finishes, 'float32'), graph.ints(1)], { keepdims: 0 });
-  return {
-    tokens: pick(rankedTokens, chosen),
-    sums: pick(rankedSums, chosen),
-    rows: pick(rankedRows, chosen),
-    finished: graph.op('Add', [found.finished, graph.cast(count, 'int32')]),
-    rankedTokens,
-    rankedRows,
-    rankedValues: pick(flat(found.values), order),
-  };
-}
-
-/** Whether a window has neither G finished hypotheses nor as many tokens as it may: bool, scalar. */
-function anyGoesOn(graph: OnnxGraph, finished: string, length: string, { group, limits }: Inputs): string {
-  const unfinished = graph.op('Less', [finished, graph.cast(group, 'int32')]);
-  const goesOn = graph.op('And', [unfinished, graph.op('Less', [length, limits])]);
-  return graph.cast(graph.op('ReduceMax', [graph.cast(goesOn, 'float32')], { keepdims: 0 }), 'bool');
+  return graph.section(CHOICE_SECTION, () => {
+    const flat = (x: string): string => graph.op('Reshape', [x, graph.ints(0, -1)]);
+    const pick = (x: string, index: string): string => graph.op('GatherElements', [x, index], { axis: 1 });
+    const totals = graph.op('Add', [found.values, graph.op('Unsqueeze', [found.sums, graph.ints(-1)])]);
+    const [rankedSums, order] = topK(graph, flat(totals), ranks);
+    const rankedTokens = pick(flat(found.tokens), order);
+    const rankedRows = graph.op('Div', [graph.cast(order, 'int32'), graph.cast(candidates, 'int32')]);
+    const ends = graph.op('Equal', [rankedTokens, endOfText]);
+    const place = graph.cast(indices(graph, ranks), 'float32');
+    const behind = graph.op('Where', [ends, graph.op('Add', [place, graph.scalar(BEHIND_ALL)]), place]);
+    const [, chosen] = topK(graph, graph.op('Neg', [behind]), group);
+    const lastChosen = graph.op('ReduceMax', [graph.cast(chosen, 'float32')], { axes: [1], keepdims: 1 });
+    const finishes = graph.op('And', [ends, graph.op('Less', [place, lastChosen])]);
+    const count = graph.op('ReduceSum', [graph.cast(finishes, 'float32'), graph.ints(1)], { keepdims: 0 });
+    const finished = graph.op('Add', [found.finished, graph.cast(count, 'int32')]);
+    const goesOn = graph.op('And', [graph.op('Less', [finished, graph.cast(group, 'int32')]), graph.op('Less', [length, limits])]);
+    return {
+      tokens: pick(rankedTokens, chosen),
+      sums: pick(rankedSums, chosen),
+      rows: pick(rankedRows, chosen),
+      finished,
+      anyGoesOn: graph.cast(graph.op('ReduceMax', [graph.cast(goesOn, 'float32')], { keepdims: 0 }), 'bool'),
+      rankedTokens,
+      rankedRows,
+      rankedValues: pick(flat(found.values), order),
+    };
+  });
 }
 
 function ranking(graph: OnnxGraph, prefix: string, { rankedTokens, rankedRows, rankedValues }: Choice, dims: readonly string[]): void {
@@ -353,6 +361,10 @@ function output(
   graph.op('Identity', [value], {}, name);
   graph.output(name, ...type);
 }
+
+/** The largest values of the last axis, the largest first, and where they are (int64). */
+const topK = (graph: OnnxGraph, x: string, k: string): readonly [values: string, indices: string] =>
+  graph.ops('TopK', [x, k], [graph.unique('top'), graph.unique('top_index')], { axis: -1, largest: 1, sorted: 1 }) as [string, string];
 
 /** 0, 1, 2 ... below `count` (int64 [1]), int32. */
 function indices(graph: OnnxGraph, count: string): string {
