@@ -27,7 +27,7 @@ export async function serveAsr(options: AsrOptions, progress: ProgressDisplay, s
         return { port: server.port, close: () => server.close({ deadlineMs: options.shutdownSeconds * 1000 }) };
       },
       async load(onFailure) {
-        const listeners = { onFailure, onWindow: metrics.windowLeft, onQueue: metrics.queueChanged };
+        const listeners = { onFailure, onWindow: metrics.windowLeft, onQueue: metrics.queueChanged, onOutOfMemory: metrics.outOfMemory };
         loaded = await loadTranscriber({ ...options, ...listeners }, progress, signal);
         return loaded;
       },

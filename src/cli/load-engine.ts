@@ -3,15 +3,19 @@
 import { join } from 'node:path';
 import type { WhisperError } from '../core/errors.ts';
 import { createTranscriber } from '../engine/create.ts';
+import { chooseDevice } from '../engine/device.ts';
 import type { TranscriberListeners } from '../engine/local-transcriber.ts';
 import { connectRemoteTranscriber, type RemoteTranscriber, type RemoteTranscriberOptions } from '../engine/remote-transcriber.ts';
 import { createSpeechDetector } from '../engine/speech-detector.ts';
 import type { Transcriber } from '../engine/transcriber.ts';
 import { locateModel } from '../model/locate.ts';
 import type { EngineParts } from '../server/readiness.ts';
+import { usableGpuMemory } from './device-memory.ts';
 import { modelAccess } from './environment.ts';
 import type { ModelOptions } from './options.ts';
 import type { ProgressDisplay } from './progress.ts';
+
+const MIB = 1024 * 1024;
 
 export interface LoadedEngine<T extends Transcriber = Transcriber> extends EngineParts {
   readonly transcriber: T;
@@ -23,7 +27,7 @@ interface FailureListener {
   readonly onFailure?: (error: WhisperError) => void;
 }
 
-export interface LoadOptions extends ModelOptions, FailureListener, Pick<TranscriberListeners, 'onWindow' | 'onQueue'> {
+export interface LoadOptions extends ModelOptions, FailureListener, Pick<TranscriberListeners, 'onWindow' | 'onQueue' | 'onOutOfMemory'> {
   /** Most windows that wait or run. @default the engine's */
   readonly maxQueue?: number;
 }
@@ -44,7 +48,13 @@ export async function connectEngine(
 
 /** The engine without what finds speech in streams and files. */
 export async function loadTranscriber(options: LoadOptions, progress: ProgressDisplay, signal: AbortSignal): Promise<Transcriber> {
-  const { cache, engines, maxBatch, maxQueue, onFailure, onQueue, onWindow, precision, threads } = options;
+  const { cache, engines, maxBatch, maxQueue, onFailure, onOutOfMemory, onQueue, onWindow, threads } = options;
+  // Before anything is downloaded: a wish that cannot be met is an error.
+  const { device, precision } = await chooseDevice(options, progress.message);
+  const deviceMemory =
+    device === 'cpu'
+      ? undefined
+      : (options.deviceMemory ?? (device === 'cuda' ? await usableGpuMemory(process.env.CUDA_VISIBLE_DEVICES) : undefined));
   const located = await locateModel(options.model, {
     cacheDir: cache,
     ...modelAccess(),
@@ -58,15 +68,18 @@ export async function loadTranscriber(options: LoadOptions, progress: ProgressDi
     modelDir: located.dir,
     modelName: located.name,
     graphsDir: join(cache, 'graphs'),
+    device,
     precision,
-    maxBatch,
     threads,
+    ...(deviceMemory !== undefined && { deviceMemoryBytes: deviceMemory * MIB }),
+    ...(maxBatch !== undefined && { maxBatch }),
     ...(engines !== undefined && { engines }),
     ...(maxQueue !== undefined && { maxQueue }),
     onMessage: progress.message,
     onFailure,
     onWindow,
     onQueue,
+    onOutOfMemory,
   });
 }
 

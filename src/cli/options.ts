@@ -1,6 +1,7 @@
 // Options that several commands share, each also settable by an environment variable WHISPER_*.
 
 import { InvalidArgumentError, Option } from 'commander';
+import type { DeviceWish } from '../engine/device.ts';
 import { defaultCacheDir } from './environment.ts';
 
 /** An option that takes a whole number from `minimum` to `maximum`. */
@@ -37,6 +38,8 @@ const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'
 const MAX_PORT = 65_535;
 const MAX_THREADS = 256;
 const MAX_ENGINES = 64;
+const MAX_BATCH = 256;
+const MAX_MEMORY_MIB = 1 << 20;
 
 export const cacheOption = (): Option =>
   new Option('--cache <dir>', 'folder of downloaded models and built graphs')
@@ -48,27 +51,45 @@ export const quietOption = (): Option => flagOption('-q, --quiet', 'no progress 
 /** What choosing and loading a model takes; see ModelOptions. */
 export const modelOptions = (): Option[] => [
   new Option('-m, --model <name>', 'model name, hub repository (owner/name) or folder').env('WHISPER_MODEL').default('base'),
+  new Option('--device <device>', 'what computes: cpu, an NVIDIA GPU (cuda), any GPU (webgpu); auto takes cuda where it works, else cpu')
+    .choices(['auto', 'cpu', 'cuda', 'webgpu'])
+    .env('WHISPER_DEVICE')
+    .default('auto'),
+  integerOption(
+    '--device-memory <MiB>',
+    "memory of the GPU to use (default: 80 % of what is free, as NVIDIA's driver says, else 4096)",
+    256,
+    MAX_MEMORY_MIB,
+  ).env('WHISPER_DEVICE_MEMORY'),
   integerOption(
     '--engines <n>',
-    'windows computed side by side, each by its own copy of the model (default: the cores over --threads, at most 4)',
+    'windows computed side by side, each by its own copy of the model (default: the cores over --threads, at most 4; 2 on a GPU)',
     1,
     MAX_ENGINES,
   ).env('WHISPER_ENGINES'),
   integerOption('--threads <n>', 'threads of one engine: more answer a window sooner, but fewer windows in all', 1, MAX_THREADS)
     .env('WHISPER_THREADS')
     .default(1),
-  new Option('--precision <type>', 'number format of the weights').choices(['int8', 'float32']).env('WHISPER_PRECISION').default('int8'),
-  integerOption('--max-batch <n>', 'most windows that one engine decodes together', 1, 64).env('WHISPER_MAX_BATCH').default(4),
+  new Option('--precision <type>', 'number format of the weights; auto: int8 on cpu, float16 on a GPU that has it, else float32')
+    .choices(['auto', 'int8', 'float16', 'float32'])
+    .env('WHISPER_PRECISION')
+    .default('auto'),
+  integerOption('--max-batch <n>', 'most windows that one engine decodes together (default: 4, 32 on a GPU)', 1, MAX_BATCH).env(
+    'WHISPER_MAX_BATCH',
+  ),
   cacheOption(),
 ];
 
 /** As commander gives `modelOptions`. */
 export interface ModelOptions {
   readonly model: string;
+  readonly device: DeviceWish['device'];
+  /** MiB */
+  readonly deviceMemory?: number;
   readonly engines?: number;
   readonly threads: number;
-  readonly precision: 'int8' | 'float32';
-  readonly maxBatch: number;
+  readonly precision: DeviceWish['precision'];
+  readonly maxBatch?: number;
   readonly cache: string;
 }
 

@@ -81,7 +81,7 @@ function engineOf(
     return {
       what: `loading model ${options.model}`,
       async load(onFailure) {
-        const listeners = { onFailure, onWindow: metrics.windowLeft, onQueue: metrics.queueChanged };
+        const listeners = { onFailure, onWindow: metrics.windowLeft, onQueue: metrics.queueChanged, onOutOfMemory: metrics.outOfMemory };
         loaded = await loadEngine({ ...options, ...listeners }, progress, signal);
         return loaded;
       },

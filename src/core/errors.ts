@@ -33,6 +33,7 @@ export const ERROR_CODES = {
   model_not_found: code(500, 1011, 'The model is neither local, cached nor downloadable.'),
   model_corrupt: code(500, 1011, 'A model file does not match its checksum or format.'),
   download_failed: code(500, 1011, 'A model file could not be downloaded.'),
+  device_unavailable: code(500, 1011, 'The device or precision that was asked for cannot be used on this machine.'),
   internal: code(500, 1011, 'An unexpected failure inside the service.'),
 } as const satisfies Record<string, ErrorCodeInfo>;
 

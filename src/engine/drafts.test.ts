@@ -5,9 +5,10 @@ import { after, test } from 'node:test';
 import { testClips } from '../../test/audio.ts';
 import { testSession } from '../../test/engine.ts';
 import { readWav } from '../../test/wav.ts';
-import { type Answer, Engine } from './engine.ts';
+import { Engine } from './engine.ts';
 import { DEFAULT_RULES } from './rules.ts';
 import type { TranscribeRequest, TranscribeResult } from './transcriber.ts';
+import type { Answer } from './work.ts';
 
 // float32: the kernels of int8 round otherwise for several tokens than for one, which is no matter of drafts (ARCHITECTURE.md).
 const { session, tokenizer } = await testSession('base', 'float32');

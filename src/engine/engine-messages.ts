@@ -33,5 +33,7 @@ export type EngineReply =
   | { readonly kind: 'starting'; readonly message: string }
   | { readonly kind: 'broken'; readonly code: ErrorCode; readonly message: string }
   | { readonly kind: 'ready'; readonly languages: readonly string[] }
+  /** A batch did not fit into the device's memory, and comes again in parts. */
+  | { readonly kind: 'out-of-memory' }
   | { readonly kind: 'result'; readonly id: number; readonly result: TranscribeResult; readonly cost: WindowCost }
   | { readonly kind: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string };

@@ -20,6 +20,7 @@ export class EngineThread {
   /** Why nothing is answered any more. */
   #failure: WhisperError | null = null;
   #onFailure: ((error: WhisperError) => void) | null = null;
+  #onOutOfMemory: (() => void) | null = null;
   #closing: Promise<void> | null = null;
   #hasExited = false;
 
@@ -41,6 +42,11 @@ export class EngineThread {
   whenFailed(listener: (error: WhisperError) => void): void {
     this.#onFailure = listener;
     if (this.#failure && this.#closing === null) listener(this.#failure);
+  }
+
+  /** The listener is told each time that a batch did not fit into the device's memory. */
+  whenOutOfMemory(listener: () => void): void {
+    this.#onOutOfMemory = listener;
   }
 
   /** @param request the buffer of its samples moves to the thread */
@@ -80,6 +86,7 @@ export class EngineThread {
   }
 
   #settle(reply: EngineReply): void {
+    if (reply.kind === 'out-of-memory') this.#onOutOfMemory?.();
     if (reply.kind === 'result') this.#calls.take(reply.id)?.resolve({ result: reply.result, cost: reply.cost });
     if (reply.kind === 'failed') this.#calls.take(reply.id)?.reject(asError(reply));
   }

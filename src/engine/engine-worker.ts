@@ -2,25 +2,32 @@
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { type ErrorCode, toWhisperError } from '../core/errors.ts';
-import { type BuildOptions, buildGraphs } from '../model/build-graphs.ts';
-import { loadTokenizer } from '../tokenizer/tokenizer.ts';
+import { type BuildOptions, buildGraphs, buildWindowGraph } from '../model/build-graphs.ts';
+import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { BatchEngine } from './batch-engine.ts';
+import type { Device } from './device.ts';
 import { Engine } from './engine.ts';
 import type { EngineMessage, EngineReply } from './engine-messages.ts';
 import { ModelSession } from './model-session.ts';
 import type { DecodingRules } from './rules.ts';
+import { WindowSession } from './window-session.ts';
 
 /** What the thread is started with. */
 export interface EngineWorkerData {
   /** Graphs are built here where they are missing: it takes seconds of computing. */
   readonly model: Omit<BuildOptions, 'onMessage'>;
+  readonly device: Device;
   readonly threads: number;
   readonly maxBatch: number;
+  /** Most encoder positions of a batch, on a device. */
+  readonly maxPositions: number;
   readonly rules: DecodingRules;
 }
 
 const port = parentPort as NonNullable<typeof parentPort>;
 const data = workerData as EngineWorkerData;
 const reply = (message: EngineReply): void => port.postMessage(message);
+const onMessage = (message: string): void => reply({ kind: 'starting', message });
 
 try {
   await start();
@@ -37,14 +44,32 @@ function describe(error: unknown): { code: ErrorCode; message: string } {
 
 async function start(): Promise<void> {
   const { modelDir, config } = data.model;
-  const graphs = await buildGraphs({ ...data.model, onMessage: (message) => reply({ kind: 'starting', message }) });
-  const session = await ModelSession.load(graphs, config, data.threads);
   const tokenizer = await loadTokenizer(modelDir, { multilingual: config.multilingual });
-  serve(new Engine(session, tokenizer, { rules: data.rules, maxBatch: data.maxBatch }));
+  serve(await (data.device === 'cpu' ? onProcessor(tokenizer) : onDevice(data.device, tokenizer)));
   reply({ kind: 'ready', languages: [...tokenizer.special.languageTokens.keys()] });
 }
 
-function serve(engine: Engine): void {
+async function onProcessor(tokenizer: Tokenizer): Promise<Engine> {
+  const graphs = await buildGraphs({ ...data.model, onMessage });
+  const session = await ModelSession.load(graphs, data.model.config, data.threads);
+  return new Engine(session, tokenizer, data);
+}
+
+async function onDevice(device: Exclude<Device, 'cpu'>, tokenizer: Tokenizer): Promise<BatchEngine> {
+  const graph = await buildWindowGraph({ ...data.model, onMessage });
+  const session = await WindowSession.load(graph, data.model.config, device, data.threads);
+  return new BatchEngine(session, tokenizer, {
+    ...data,
+    onOutOfMemory: () => reply({ kind: 'out-of-memory' }),
+    // Outside of every promise: the thread ends, and its owner hears why.
+    onBroken: (error) =>
+      setImmediate(() => {
+        throw error;
+      }),
+  });
+}
+
+function serve(engine: Engine | BatchEngine): void {
   const cancels = new Map<number, () => void>();
 
   port.on('message', (message: EngineMessage) => {

@@ -19,10 +19,7 @@ export async function detectLanguages(
   self: SelfCache,
 ): Promise<DetectedLanguage[]> {
   const rows = cross.windows;
-  const { startOfTranscript, languageTokens } = tokenizer.special;
-  const mask = new Float32Array(session.config.vocabularySize).fill(MASKED);
-  for (const token of languageTokens.values()) mask[token] = 0;
-  const languages = new Map([...languageTokens].map(([language, token]) => [token, language]));
+  const { startOfTranscript } = tokenizer.special;
   self.reset(rows);
   const output = await session.step(
     {
@@ -32,7 +29,7 @@ export async function detectLanguages(
       selfBias: new Float32Array(rows),
       select: new BigInt64Array(rows),
       selected: 1,
-      mask,
+      mask: languageMask(tokenizer, session.config.vocabularySize),
       candidates: 1,
       withLogits: false,
     },
@@ -40,8 +37,18 @@ export async function detectLanguages(
     self,
   );
   self.reset(0);
-  return Array.from(output.tokens, (token, r) => ({
-    language: languages.get(Number(token)) as string,
-    probability: Math.exp(output.values[r] as number),
-  }));
+  return Array.from(output.tokens, (token, r) => languageOf(tokenizer, Number(token), output.values[r] as number));
+}
+
+/** @param token one of a language, the likeliest under `languageMask` */
+export function languageOf(tokenizer: Tokenizer, token: number, logProbability: number): DetectedLanguage {
+  const [language] = [...tokenizer.special.languageTokens].find(([, id]) => id === token) as [string, number];
+  return { language, probability: Math.exp(logProbability) };
+}
+
+/** Leaves the languages' tokens. */
+export function languageMask(tokenizer: Tokenizer, vocabularySize: number): Float32Array {
+  const mask = new Float32Array(vocabularySize).fill(MASKED);
+  for (const token of tokenizer.special.languageTokens.values()) mask[token] = 0;
+  return mask;
 }

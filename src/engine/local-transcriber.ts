@@ -38,6 +38,8 @@ export interface TranscriberListeners {
   readonly onFailure?: ((error: WhisperError) => void) | undefined;
   /** Told of every window when it leaves. */
   readonly onWindow?: ((observation: WindowObservation) => void) | undefined;
+  /** Told each time that a batch did not fit into the device's memory and was divided. */
+  readonly onOutOfMemory?: (() => void) | undefined;
   /** Told how many windows wait, when that may have changed. */
   readonly onQueue?: ((waitingCount: number) => void) | undefined;
 }
@@ -102,7 +104,10 @@ class LocalTranscriber implements Transcriber {
     this.#meter = new LoadMeter(threads.length, options.warmUpSeconds ?? 0);
     this.#running = threads.map(() => ({ final: 0, partial: 0, file: 0 }));
     this.#nowMs = options.nowMs ?? (() => performance.now());
-    for (const thread of threads) thread.whenFailed((error) => this.#fail(error));
+    for (const thread of threads) {
+      thread.whenFailed((error) => this.#fail(error));
+      thread.whenOutOfMemory(() => listeners.onOutOfMemory?.());
+    }
   }
 
   load(): TranscriberLoad {

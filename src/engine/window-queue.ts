@@ -15,6 +15,10 @@ export interface WindowQueueOptions {
   readonly maxQueue: number;
   /** Most windows that one engine runs at a time. */
   readonly maxBatch: number;
+  /** Partials go to engines with fewer windows of streams than this: they shall use what is idle, not slow down finals. @default 2 */
+  readonly busyWithStreams?: number;
+  /** Most windows of files that an engine runs while there are streams. One: on half of the engines only. @default 1 */
+  readonly liveFiles?: number;
   /** Windows that have waited so long are given up: nobody has a use for an old partial. @default DEFAULT_MAX_WAIT_SECONDS */
   readonly maxWaitSeconds?: Readonly<Partial<Record<Priority, number>>> | undefined;
 }
@@ -25,9 +29,7 @@ export type Running = Readonly<Record<Priority, number>>;
 export const PRIORITIES: readonly Priority[] = ['final', 'partial', 'file'];
 export const DEFAULT_MAX_WAIT_SECONDS: Readonly<Record<Priority, number>> = { final: 30, partial: 1.5, file: 300 };
 
-/** Partials go to engines with fewer windows of streams than this: they shall use what is idle, not slow down finals. */
-const BUSY_WITH_STREAMS = 2;
-/** While windows of streams came within so many seconds, files run on half of the engines, one on each: see #hasPlace. */
+/** There are streams while windows of theirs came within so many seconds. */
 const LIVE_SECONDS = 10;
 /** A file's window is longer than others, and holds its engine for longer. */
 const WEIGHT_OF_FILE = 2;
@@ -39,7 +41,7 @@ const MAX_OWNERS = 4096;
 /**
  * Invariants:
  * - Finals start oldest first, and nothing else starts while a final waits.
- * - While there are streams, files run on half of the engines at most, one window on each.
+ * - While there are streams, files run on half of the engines at most, one window on each, or `liveFiles` on every one.
  * - Partials and files leave one place of every engine free (where it has more than one), so that a final that comes finds it.
  * - A file that waits and can be placed lets at most PARTIALS_PER_FILE partials pass.
  */
@@ -47,6 +49,8 @@ export class WindowQueue<T extends WaitingWindow> {
   readonly #maxQueue: number;
   readonly #maxBatch: number;
   readonly #maxWaitSeconds: Readonly<Record<Priority, number>>;
+  readonly #busyWithStreams: number;
+  readonly #liveFiles: number;
   /** Each oldest first. */
   readonly #waiting: Readonly<Record<Priority, T[]>> = { final: [], partial: [], file: [] };
   readonly #turns = { partial: new Turns(), file: new Turns() };
@@ -55,9 +59,11 @@ export class WindowQueue<T extends WaitingWindow> {
   /** Partials that have passed files that waited. */
   #passed = 0;
 
-  constructor({ maxBatch, maxQueue, maxWaitSeconds }: WindowQueueOptions) {
+  constructor({ busyWithStreams = 2, liveFiles = 1, maxBatch, maxQueue, maxWaitSeconds }: WindowQueueOptions) {
     this.#maxQueue = maxQueue;
     this.#maxBatch = maxBatch;
+    this.#busyWithStreams = busyWithStreams;
+    this.#liveFiles = liveFiles;
     this.#maxWaitSeconds = { ...DEFAULT_MAX_WAIT_SECONDS, ...maxWaitSeconds };
   }
 
@@ -87,7 +93,7 @@ export class WindowQueue<T extends WaitingWindow> {
     const isLive = nowSeconds < this.#lastStreamSeconds + LIVE_SECONDS;
     for (const priority of this.#order()) {
       const waiting = this.#waiting[priority];
-      const mayStart = priority !== 'file' || !isLive || engines.filter(({ file }) => file > 0).length < Math.max(1, engines.length >> 1);
+      const mayStart = priority !== 'file' || !isLive || this.#hasRoomForFile(engines);
       const engine = mayStart ? this.#leastBusy(priority, engines, isLive) : null;
       if (waiting.length === 0 || engine === null) continue;
       const window = priority === 'final' ? (waiting[0] as T) : this.#turns[priority].first(waiting);
@@ -147,6 +153,10 @@ export class WindowQueue<T extends WaitingWindow> {
     else if (this.#waiting.file.length > 0) this.#passed++;
   }
 
+  #hasRoomForFile(engines: readonly Running[]): boolean {
+    return this.#liveFiles > 1 || engines.filter(({ file }) => file > 0).length < Math.max(1, engines.length >> 1);
+  }
+
   #leastBusy(priority: Priority, engines: readonly Running[], isLive: boolean): number | null {
     let best: number | null = null;
     let least = Number.POSITIVE_INFINITY;
@@ -164,9 +174,9 @@ export class WindowQueue<T extends WaitingWindow> {
     if (priority === 'final') return true;
     if (running.partial + running.file >= Math.max(1, this.#maxBatch - 1)) return false;
     // Files do not count: they hold their places for as long as there is more of them, and would shut partials out.
-    if (priority === 'partial') return running.final + running.partial < BUSY_WITH_STREAMS;
+    if (priority === 'partial') return running.final + running.partial < this.#busyWithStreams;
     // Windows on one engine share its time: beside three of files a final takes several times as long.
-    return !isLive || running.file === 0;
+    return !isLive || running.file < this.#liveFiles;
   }
 
   #youngestOfOthers(): T | null {

@@ -8,19 +8,26 @@ import { after, test } from 'node:test';
 import { decodeTogether } from '../../test/decode-batch.ts';
 import { TEST_THREADS } from '../../test/engine.ts';
 import { fakeWeights, toyConfig } from '../../test/toy-model.ts';
-import type { LinearForm } from '../model/graph-layers.ts';
 import { writeDecoderGraph } from '../model/decoder-graph.ts';
 import { writeEncoderGraph } from '../model/encoder-graph.ts';
+import type { LinearForm } from '../model/graph-layers.ts';
 import { writeWindowGraph } from '../model/window-graph.ts';
 import type { DecodedText, DecodeJob } from './decode.ts';
-import { MASKED, ModelSession, SAMPLES_PER_POSITION, sessionOptions } from './model-session.ts';
+import { MASKED, ModelSession, SAMPLES_PER_POSITION } from './model-session.ts';
 import { seededRandom } from './sampling.ts';
 import { WindowSession } from './window-session.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'windows-'));
 after(() => rmSync(root, { recursive: true }));
 
-const config = toyConfig({ width: 128, alignmentHeads: [[0, 1], [1, 0], [1, 1]] });
+const config = toyConfig({
+  width: 128,
+  alignmentHeads: [
+    [0, 1],
+    [1, 0],
+    [1, 1],
+  ],
+});
 const weights = fakeWeights(config, 'random');
 const FORMS: Readonly<Record<string, { encoder: LinearForm; decoder: LinearForm }>> = {
   float32: { encoder: 'float32', decoder: 'float32' },
@@ -31,7 +38,7 @@ const FORMS: Readonly<Record<string, { encoder: LinearForm; decoder: LinearForm 
 async function windowSession(form: string): Promise<WindowSession> {
   const path = join(root, `${form}.onnx`);
   writeWindowGraph(path, weights, config, FORMS[form] as (typeof FORMS)[string]);
-  return WindowSession.load(path, config, sessionOptions(TEST_THREADS));
+  return WindowSession.load(path, config, 'cpu', TEST_THREADS);
 }
 
 async function stepped(): Promise<ModelSession> {
@@ -71,7 +78,18 @@ const WINDOWS = [
 
 function job(w: number, run: Partial<DecodeJob>): DecodeJob {
   const { initial, startIndex } = WINDOWS[w] as (typeof WINDOWS)[number];
-  return { initial, startIndex, alignIndex: initial.length - 1, mask, firstMask, limit: 12, temperature: 0, random: seededRandom(w), cancelled: () => false, ...run };
+  return {
+    initial,
+    startIndex,
+    alignIndex: initial.length - 1,
+    mask,
+    firstMask,
+    limit: 12,
+    temperature: 0,
+    random: seededRandom(w),
+    cancelled: () => false,
+    ...run,
+  };
 }
 
 function same(actual: DecodedText, expected: DecodedText, what: string): void {
@@ -79,7 +97,8 @@ function same(actual: DecodedText, expected: DecodedText, what: string): void {
   assert.equal(actual.ended, expected.ended, what);
   const close = (a: ArrayLike<number>, b: ArrayLike<number>, tolerance: number, name: string): void => {
     assert.equal(a.length, b.length, `${what}, ${name}`);
-    for (let i = 0; i < a.length; i++) assert.ok(Math.abs((a[i] as number) - (b[i] as number)) < tolerance, `${what}, ${name} ${i}: ${a[i]} ${b[i]}`);
+    for (let i = 0; i < a.length; i++)
+      assert.ok(Math.abs((a[i] as number) - (b[i] as number)) < tolerance, `${what}, ${name} ${i}: ${a[i]} ${b[i]}`);
   };
   close(actual.logProbabilities, expected.logProbabilities, 1e-4, 'log-probability');
   close([actual.noSpeechProbability], [expected.noSpeechProbability], 1e-5, 'no speech');
@@ -94,9 +113,14 @@ for (const beams of [1, 2, 5]) {
       const options = { beams, endOfText, noSpeech: NO_SPEECH };
       const all = WINDOWS.map((_, w) => w);
       const run = { limit: 12 };
-      const { texts } = await loop.decode(all.map((w) => ({ pcm: WINDOWS[w]!.pcm, job: job(w, run) })), options);
+      const { texts } = await loop.decode(
+        all.map((w) => ({ pcm: WINDOWS[w]!.pcm, job: job(w, run) })),
+        options,
+      );
       for (const w of all) {
-        const { texts: [expected] } = await decodeTogether(steps, [{ pcm: WINDOWS[w]!.pcm, job: job(w, run) }], options);
+        const {
+          texts: [expected],
+        } = await decodeTogether(steps, [{ pcm: WINDOWS[w]!.pcm, job: job(w, run) }], options);
         same(texts[w] as DecodedText, expected as DecodedText, `window ${w}`);
       }
     });

@@ -2,9 +2,12 @@
 
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { ModelConfig } from '../model/config.ts';
+import { nodeNames } from '../model/onnx-graph.ts';
+import { CHOICE_SECTION } from '../model/window-graph.ts';
 import { type Continuation, type DecodedText, type DecodeJob, RunningWindow } from './decode.ts';
+import type { Device } from './device.ts';
 import { type AlignmentRow, extend, type Node } from './hypothesis.ts';
-import { SAMPLES_PER_POSITION } from './model-session.ts';
+import { SAMPLES_PER_POSITION, sessionOptions } from './model-session.ts';
 import type { PrefillOptions } from './prefill.ts';
 
 export interface EncodedJob {
@@ -29,8 +32,10 @@ export class WindowSession {
     this.#session = session;
   }
 
-  static async load(path: string, config: ModelConfig, options: InferenceSession.SessionOptions): Promise<WindowSession> {
-    return new WindowSession(config, await InferenceSession.create(path, options));
+  /** @param threads for one operation that runs on the processor, at least 1 */
+  static async load(path: string, config: ModelConfig, device: Device, threads: number): Promise<WindowSession> {
+    const executionProviders = providersOf(device, path);
+    return new WindowSession(config, await InferenceSession.create(path, { ...sessionOptions(threads), executionProviders }));
   }
 
   /** @param windows at least one; drawn from only where there is one beam */
@@ -85,6 +90,14 @@ export class WindowSession {
   async close(): Promise<void> {
     await this.#session.release();
   }
+}
+
+function providersOf(device: Device, path: string): InferenceSession.ExecutionProviderConfig[] {
+  if (device === 'cpu') return ['cpu'];
+  if (device === 'cuda') return ['cuda', 'cpu'];
+  // WebGPU has no kernels for 64-bit indices: a choice would go back and forth between it and the processor several times.
+  const forceCpuNodeNames = nodeNames(path).filter((name) => name.includes(`${CHOICE_SECTION}/`));
+  return [{ name: 'webgpu', forceCpuNodeNames } as InferenceSession.ExecutionProviderConfig, 'cpu'];
 }
 
 interface Ranking {

@@ -1,4 +1,4 @@
-// Builds a model's two ONNX graphs once and keeps them in the cache, until the weights or this builder change.
+// Builds a model's ONNX graphs once and keeps them in the cache, until the weights or this builder change.
 
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import type { ModelConfig } from './config.ts';
 import { writeDecoderGraph } from './decoder-graph.ts';
 import { writeEncoderGraph } from './encoder-graph.ts';
-import { openWeights, WEIGHT_FILES } from './weights.ts';
+import type { LinearForm } from './graph-layers.ts';
+import { openWeights, WEIGHT_FILES, type Weights } from './weights.ts';
+import { writeWindowGraph } from './window-graph.ts';
 
 /** Raise with every change of the graphs or of quantisation: cached graphs of other versions are built anew. */
 const BUILDER_VERSION = 2;
@@ -16,8 +18,17 @@ const BUILDER_VERSION = 2;
 const BUILDING_PREFIX = '.building-';
 const STALE_BUILD_MS = 60 * 60_000;
 
-/** int8 is the default on CPUs: as accurate as float32 and several times as fast. */
-export type Precision = 'int8' | 'float32';
+/** int8 is for processors: as accurate as float32 and several times as fast. float16 is for GPUs. */
+export type Precision = 'int8' | 'float32' | 'float16';
+
+/** Two graphs of a step each, for processors, or one that decodes whole windows, for devices whose memory caches must not leave. */
+export type GraphForm = 'steps' | 'windows';
+
+const FORMS: Readonly<Record<Precision, { readonly encoder: LinearForm; readonly decoder: LinearForm }>> = {
+  int8: { encoder: 'rows', decoder: 'blocks' },
+  float32: { encoder: 'float32', decoder: 'float32' },
+  float16: { encoder: 'float16', decoder: 'float16' },
+};
 
 export interface GraphFiles {
   readonly encoder: string;
@@ -28,7 +39,7 @@ export interface BuildOptions {
   /** Folder with weights and configuration. */
   readonly modelDir: string;
   readonly config: ModelConfig;
-  /** @default 'int8' */
+  /** @default 'int8'. Steps are not taken in float16. */
   readonly precision?: Precision;
   /** Folder for the graphs of all models; made if missing. */
   readonly graphsDir: string;
@@ -36,17 +47,37 @@ export interface BuildOptions {
   readonly onMessage?: (message: string) => void;
 }
 
-/** Whether `buildGraphs` has nothing to do. */
-export async function areGraphsBuilt(options: BuildOptions): Promise<boolean> {
-  return existsSync(await graphsFolder(options));
+/** Whether building has nothing to do. */
+export async function areGraphsBuilt(options: BuildOptions, form: GraphForm): Promise<boolean> {
+  return existsSync(await graphsFolder(options, form));
 }
 
 /** The graphs' files, from the cache or freshly built. Safe to call from several processes at once: the first to finish wins. */
 export async function buildGraphs(options: BuildOptions): Promise<GraphFiles> {
+  const dir = await build(options, 'steps', (building, weights, { encoder, decoder }) => {
+    writeEncoderGraph(join(building, 'encoder.onnx'), weights, options.config, encoder);
+    writeDecoderGraph(join(building, 'decoder.onnx'), weights, options.config, decoder);
+  });
+  return { encoder: join(dir, 'encoder.onnx'), decoder: join(dir, 'decoder.onnx') };
+}
+
+/** The same for the graph of whole windows. */
+export async function buildWindowGraph(options: BuildOptions): Promise<string> {
+  const dir = await build(options, 'windows', (building, weights, forms) => {
+    writeWindowGraph(join(building, 'windows.onnx'), weights, options.config, forms);
+  });
+  return join(dir, 'windows.onnx');
+}
+
+/** @returns the folder that holds what `write` wrote */
+async function build(
+  options: BuildOptions,
+  form: GraphForm,
+  write: (dir: string, weights: Weights, forms: (typeof FORMS)[Precision]) => void,
+): Promise<string> {
   const { config, graphsDir, modelDir, precision = 'int8' } = options;
-  const dir = await graphsFolder(options);
-  const files = { encoder: join(dir, 'encoder.onnx'), decoder: join(dir, 'decoder.onnx') };
-  if (existsSync(dir)) return files;
+  const dir = await graphsFolder(options, form);
+  if (existsSync(dir)) return dir;
 
   options.onMessage?.(`Building the ${precision} graphs of ${config.name}; this is done once.`);
   await mkdir(graphsDir, { recursive: true });
@@ -56,8 +87,7 @@ export async function buildGraphs(options: BuildOptions): Promise<GraphFiles> {
   try {
     // mkdtemp would keep other users out of the finished folder for good.
     await mkdir(building);
-    writeEncoderGraph(join(building, 'encoder.onnx'), weights, config, precision === 'int8' ? 'rows' : 'float32');
-    writeDecoderGraph(join(building, 'decoder.onnx'), weights, config, precision === 'int8' ? 'blocks' : 'float32');
+    write(building, weights, FORMS[precision]);
     await rename(building, dir);
   } catch (error) {
     // Another process finished first: its folder is complete, since it appeared by the same rename.
@@ -66,11 +96,12 @@ export async function buildGraphs(options: BuildOptions): Promise<GraphFiles> {
     weights.close();
     await rm(building, { recursive: true, force: true });
   }
-  return files;
+  return dir;
 }
 
-async function graphsFolder({ config, graphsDir, modelDir, precision = 'int8' }: BuildOptions): Promise<string> {
-  return join(graphsDir, `${config.name}-${precision}-${await fingerprint(modelDir, config, precision)}`);
+async function graphsFolder({ config, graphsDir, modelDir, precision = 'int8' }: BuildOptions, form: GraphForm): Promise<string> {
+  const hash = await fingerprint(modelDir, config, precision);
+  return join(graphsDir, `${config.name}-${form === 'windows' ? 'windows-' : ''}${precision}-${hash}`);
 }
 
 /** A living build writes all the time: its newest file is young. */

@@ -8,6 +8,8 @@ export interface EngineMetrics {
   /** A window has left: done or not. */
   windowLeft(observation: WindowObservation): void;
   queueChanged(waitingCount: number): void;
+  /** A batch did not fit into the device's memory. */
+  outOfMemory(): void;
 }
 
 const WAIT_BUCKETS_SECONDS = [0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100, 300];
@@ -72,6 +74,11 @@ export function createEngineMetrics(registry: Registry, load: () => TranscriberL
     help: 'Tokens of drafts that were right.',
     registers,
   });
+  const outOfMemory = new Counter({
+    name: 'whisper_engine_out_of_memory_total',
+    help: "Batches that did not fit into the device's memory and were divided; later ones are smaller.",
+    registers,
+  });
   const queued = new Gauge({ name: 'whisper_engine_queued_windows', help: 'Windows that wait for an engine.', registers });
   const factor = new Gauge({
     name: 'whisper_engine_real_time_factor',
@@ -129,5 +136,6 @@ export function createEngineMetrics(registry: Registry, load: () => TranscriberL
       );
     },
     queueChanged: (waitingCount) => queued.set(waitingCount),
+    outOfMemory: () => outOfMemory.inc(),
   };
 }

@@ -1,0 +1,120 @@
+// A thread that finds out whether a device works and how fast it multiplies matrices, beside the processor.
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parentPort, workerData } from 'node:worker_threads';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { writeGraph } from '../model/onnx-graph.ts';
+
+export type ProbedDevice = 'cuda' | 'webgpu';
+
+export interface ProbeReport {
+  /** Why it cannot be used; null where it can. */
+  readonly problem: string | null;
+  /** The problem is that it is not there: no such files, no such hardware. */
+  readonly isAbsent: boolean;
+  /** Billions of operations a second; null for float16 that the device does not have. */
+  readonly gigaflops: { readonly float32: number; readonly float16: number | null; readonly processor: number };
+}
+
+const { device } = workerData as { readonly device: ProbedDevice };
+
+/** Multiplications in a row, as layers are. */
+const CHAIN = 8;
+/** Sides of the matrices; a larger one is tried while the last took less than this. */
+const SIDES = [128, 256, 512, 1024, 2048] as const;
+const ENOUGH_MS = 50;
+/** Largest difference from the processor's result, whose values are of the order of 1; float16 has three digits. */
+const TOLERANCE = { float32: 1e-3, float16: 3e-2 } as const;
+
+/** What onnxruntime says where something is missing, and what it means. */
+const ABSENT: readonly (readonly [pattern: RegExp, meaning: string])[] = [
+  [/Failed to load shared library/i, "onnxruntime's CUDA files are not installed, or CUDA's libraries are not found"],
+  [/no CUDA-capable device|CUDA failure 100|cudaErrorNoDevice/i, 'there is no NVIDIA GPU'],
+  [/driver version is insufficient|CUDA failure 35/i, "NVIDIA's driver is too old"],
+  [/No supported adapters|Failed to get a WebGPU adapter/i, 'there is no graphics adapter'],
+  [/vulkan|libvulkan/i, 'there is no Vulkan driver'],
+];
+
+try {
+  parentPort?.postMessage(await report());
+} catch (error) {
+  parentPort?.postMessage(failed(error));
+}
+
+async function report(): Promise<ProbeReport> {
+  const dir = await mkdtemp(join(tmpdir(), 'device-'));
+  try {
+    const graphs = { float32: join(dir, 'float32.onnx'), float16: join(dir, 'float16.onnx') };
+    writeChain(graphs.float32, 'float32');
+    writeChain(graphs.float16, 'float16');
+    const { outputs: expected, gigaflops: processor } = await measure(graphs.float32, 'cpu');
+    const full = await measure(graphs.float32, device);
+    check(full.outputs, expected, TOLERANCE.float32);
+    let float16: number | null = null;
+    try {
+      const half = await measure(graphs.float16, device);
+      check(half.outputs, expected, TOLERANCE.float16);
+      float16 = half.gigaflops;
+    } catch {
+      // The device has no float16: it is used without.
+    }
+    return { problem: null, isAbsent: false, gigaflops: { float32: full.gigaflops, float16, processor } };
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+/** y = tanh(y · x / side) CHAIN times over, from y = x; only its corner comes back. */
+function writeChain(path: string, type: 'float32' | 'float16'): void {
+  writeGraph('probe', path, (graph) => {
+    const input = graph.input('x', 'float32', ['side', 'side']);
+    const scale = graph.input('scale', 'float32', []);
+    const [x, factor] = type === 'float32' ? [input, scale] : [graph.cast(input, type), graph.cast(scale, type)];
+    let y = x;
+    for (let i = 0; i < CHAIN; i++) y = graph.op('Tanh', [graph.op('Mul', [graph.op('MatMul', [y, x]), factor])]);
+    const corner = graph.op('Slice', [y, graph.ints(0, 0), graph.ints(8, 8), graph.ints(0, 1)]);
+    graph.op(type === 'float32' ? 'Identity' : 'Cast', [corner], type === 'float32' ? {} : { to: 1 }, 'corner');
+    graph.output('corner', 'float32', [8, 8]);
+  });
+}
+
+/** The corners of all sides that were tried, and the speed of the largest. */
+async function measure(path: string, provider: 'cpu' | ProbedDevice): Promise<{ outputs: Float32Array[]; gigaflops: number }> {
+  const session = await InferenceSession.create(path, {
+    executionProviders: [provider],
+    intraOpNumThreads: availableParallelism(),
+    // The binding throws what is worth knowing; a provider that is missing would be logged beside it.
+    logSeverityLevel: 4,
+  });
+  const outputs: Float32Array[] = [];
+  let gigaflops = 0;
+  for (const side of SIDES) {
+    const x = Float32Array.from({ length: side * side }, (_, i) => Math.sin(i * 0.7 + (i % 13)));
+    const feeds = { x: new Tensor('float32', x, [side, side]), scale: new Tensor('float32', Float32Array.of(4 / Math.sqrt(side)), []) };
+    // The first run of a shape compiles and allocates.
+    outputs.push((await session.run(feeds)).corner?.data as Float32Array);
+    const startMs = performance.now();
+    await session.run(feeds);
+    const ms = performance.now() - startMs;
+    gigaflops = (2 * CHAIN * side ** 3) / ms / 1e6;
+    if (ms > ENOUGH_MS) break;
+  }
+  await session.release();
+  return { outputs, gigaflops };
+}
+
+function check(outputs: readonly Float32Array[], expected: readonly Float32Array[], tolerance: number): void {
+  for (const [i, output] of outputs.slice(0, expected.length).entries()) {
+    const wrong = output.findIndex((value, j) => !(Math.abs(value - (expected[i] as Float32Array)[j]!) <= tolerance));
+    if (wrong !== -1) throw new Error(`computes wrong results: ${output[wrong]} instead of ${expected[i]?.[wrong]}`);
+  }
+}
+
+function failed(error: unknown): ProbeReport {
+  const message = error instanceof Error ? error.message : String(error);
+  const absent = ABSENT.find(([pattern]) => pattern.test(message));
+  const problem = absent ? absent[1] : message.split('\n')[0]!;
+  return { problem, isAbsent: absent !== undefined, gigaflops: { float32: 0, float16: null, processor: 0 } };
+}
