@@ -128,30 +128,38 @@ export class BatchEngine {
     this.#failures = 0;
     this.#limit.succeeded();
     const windowMs = this.#times[kind].add(batch.length, performance.now() - startMs);
-    batch.forEach((work, w) => {
+    const again = batch.filter((work, w) => {
       const text = decoded.texts[w] as DecodedText;
       work.cost.decodeMs += windowMs;
-      if (work.cancelled) return;
-      if (kind === 'language') this.#setLanguage(work, text);
-      else this.#judge(work, text, decoded.steps, batch.length);
+      if (work.cancelled) return false;
+      return kind === 'language' ? this.#setLanguage(work, text) : this.#judge(work, text, decoded.steps, batch.length);
     });
+    this.#putBack(again);
   }
 
-  #setLanguage(work: Work, text: DecodedText): void {
+  /** Before all that wait, in their order. */
+  #putBack(works: readonly Work[]): void {
+    for (const work of [...works].reverse()) this.#queue.add(work, 'first');
+  }
+
+  /** @returns true: it is to be decoded now */
+  #setLanguage(work: Work, text: DecodedText): boolean {
     const { language, probability } = languageOf(this.#tokenizer, text.tokens[0] as number, text.logProbabilities[0] as number);
     work.language = language;
     work.languageProbability = probability;
-    this.#queue.add(work, 'first');
+    return true;
   }
 
-  #judge(work: Work, text: DecodedText, steps: number, windows: number): void {
+  /** @returns whether it is to be tried again */
+  #judge(work: Work, text: DecodedText, steps: number, windows: number): boolean {
     work.cost.steps += steps;
     work.cost.batchRows += steps * windows * this.#rows(work);
     work.cost.attempts++;
     try {
-      if (this.#bench.judge(work, text) !== null) this.#queue.add(work, 'first');
+      return this.#bench.judge(work, text) !== null;
     } catch (error) {
       work.reject(error);
+      return false;
     }
   }
 
@@ -162,7 +170,7 @@ export class BatchEngine {
       const [first] = batch as [Work];
       const longest = Math.max(...batch.map((work) => this.#bench.positions(work)));
       if (this.#limit.outOfMemory(batch.length, longest * this.#rows(first))) {
-        for (const work of [...batch].reverse()) this.#queue.add(work, 'first');
+        this.#putBack(batch);
         return;
       }
     }

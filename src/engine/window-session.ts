@@ -46,7 +46,6 @@ export class WindowSession {
     const columns = Math.max(...forced.map((tokens) => tokens.length));
     const limits = windows.map(({ job }) => job.limit - (job.settled?.length ?? 0));
     const steps = Math.max(...limits) - 1;
-    const [{ job }] = windows as [EncodedJob];
     const outputs = await this.#session.run({
       ...windowFeeds(windows),
       tokens: new Tensor('int32', rightAligned(forced, columns), [batch, columns]),
@@ -54,7 +53,7 @@ export class WindowSession {
       start: int32(windows.map(({ job: { startIndex } }, w) => columns - (forced[w] as number[]).length + startIndex)),
       no_speech: int32([options.noSpeech]),
       end_of_text: int32([options.endOfText]),
-      masks: new Tensor('float32', bothMasks(job), [2, this.config.vocabularySize]),
+      masks: new Tensor('float32', bothMasks(windows), [2, this.config.vocabularySize]),
       first_mask: int32(windows.map(({ job: { firstMask, mask, settled = [] } }) => (settled.length > 0 || firstMask === mask ? 0 : 1))),
       limits: int32(limits),
       steps: int64(steps),
@@ -179,10 +178,13 @@ function rightAligned(rows: readonly (readonly number[])[], columns: number): In
   return out;
 }
 
-function bothMasks({ mask, firstMask }: DecodeJob): Float32Array {
-  const both = new Float32Array(2 * mask.length);
-  both.set(mask);
-  both.set(firstMask, mask.length);
+/** The mask that all windows share, and the other one of those that have another for their first token. */
+function bothMasks(windows: readonly EncodedJob[]): Float32Array {
+  const [{ job }] = windows as [EncodedJob];
+  const other = windows.find(({ job: { firstMask, mask } }) => firstMask !== mask)?.job.firstMask ?? job.mask;
+  const both = new Float32Array(2 * job.mask.length);
+  both.set(job.mask);
+  both.set(other, job.mask.length);
   return both;
 }
 
