@@ -34,7 +34,7 @@ import whisper_serve.application
 from whisper_serve.arguments import ServiceArguments
 from whisper_serve.command_line import asr_command
 
-node, launcher, *_ = asr_command(ServiceArguments(), "/tmp/asr.sock", 1)
+node, launcher, *_ = asr_command(ServiceArguments(), "/tmp/asr.sock", 1, 0)
 assert launcher == os.environ["WHISPER_LAUNCHER"], launcher
 subprocess.run([node, launcher, "--version"], check=True, stdout=subprocess.DEVNULL)
 print(f"Ray {ray.__version__}, whisper_serve with {launcher}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import FAKE_CHILD
@@ -29,7 +30,9 @@ def test_serve_finds_the_class_of_the_arguments() -> None:
         ({"server": {"max_session": 3}}, "server.max_session"),
         ({"precision": "int4"}, "precision"),
         ({"engines": 0}, "engines"),
-        ({"max_batch": 65}, "max_batch"),
+        ({"device": "gpu"}, "device"),
+        ({"device_memory_mb": 100}, "device_memory_mb"),
+        ({"max_batch": 257}, "max_batch"),
         ({"server": {"drain_seconds": -1}}, "server.drain_seconds"),
         ({"model": ""}, "model"),
         ({"log_level": "loud"}, "log_level"),
@@ -46,22 +49,39 @@ def test_every_argument_is_explained(arguments: type[ServiceArguments | ServerAr
 
 
 def test_the_recogniser_is_told_what_was_said_and_threads_in_any_case() -> None:
-    arguments = ServiceArguments(launcher=FAKE_CHILD, node="/opt/node", model="tiny.en", cache="/models", max_queue=9)
-    assert asr_command(arguments, "/run/a.sock", cpus=4) == [
+    arguments = ServiceArguments(
+        launcher=FAKE_CHILD,
+        node="/opt/node",
+        model="tiny.en",
+        precision="int8",
+        cache="/models",
+        max_batch=2,
+        max_queue=9,
+    )
+    assert asr_command(arguments, "/run/a.sock", cpus=4, gpus=0) == [
         "/opt/node",
         FAKE_CHILD,
         "asr",
         "--socket=/run/a.sock",
         "--model=tiny.en",
+        "--device=cpu",
         "--precision=int8",
         "--engines=4",
         "--threads=1",
-        "--max-batch=4",
+        "--max-batch=2",
         "--max-queue=9",
         "--cache=/models",
-        "--log-level=info",
         "--until-stdin-ends",
     ]
+
+
+def test_what_nobody_said_is_left_to_variables_and_defaults_of_the_command() -> None:
+    """A variable of the environment holds only where the command line says nothing."""
+    arguments = ServiceArguments(launcher=FAKE_CHILD)
+    options = asr_command(arguments, "/s", cpus=1, gpus=1)[3:]
+    assert options == ["--socket=/s", "--threads=1", "--until-stdin-ends"]
+    server = server_command(arguments, "/s", "/a")[3:]
+    assert server == ["--socket=/s", "--asr=unix:/a", "--drain-seconds=15", "--until-stdin-ends"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +92,46 @@ def test_engines_fill_the_processors_of_the_replica(
     engines: int | None, threads: int, cpus: float, expected: int
 ) -> None:
     arguments = ServiceArguments(launcher=FAKE_CHILD, engines=engines, threads=threads)
-    assert f"--engines={expected}" in asr_command(arguments, "/s", cpus)
+    assert f"--engines={expected}" in asr_command(arguments, "/s", cpus, gpus=0)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected"),
+    [
+        (None, 0, ["--device=cpu", "--engines=3"]),
+        ("auto", 0, ["--device=cpu", "--engines=3"]),
+        ("cpu", 1, ["--device=cpu", "--engines=3"]),
+        # how many engines suit a GPU is the command's to say
+        (None, 1, []),
+        ("auto", 0.5, ["--device=auto"]),
+        ("cuda", 0.5, ["--device=cuda"]),
+        # Ray knows nothing of such GPUs
+        ("webgpu", 0, ["--device=webgpu"]),
+    ],
+)
+def test_a_replica_without_a_share_of_a_gpu_looks_for_none(device: Any, gpus: float, expected: list[str]) -> None:
+    command = asr_command(ServiceArguments(launcher=FAKE_CHILD, device=device), "/s", cpus=3, gpus=gpus)
+    assert [option for option in command if option.startswith(("--device", "--engines"))] == expected
+
+
+def test_a_replica_that_needs_a_gpu_says_so_where_ray_gave_it_none() -> None:
+    arguments = ServiceArguments(launcher=FAKE_CHILD, device="cuda")
+    with pytest.raises(ValueError, match="no share of a GPU: num_gpus"):
+        asr_command(arguments, "/s", cpus=1, gpus=0)
+
+
+def test_the_recogniser_is_told_of_its_gpu() -> None:
+    arguments = ServiceArguments(
+        launcher=FAKE_CHILD, device="cuda", precision="float16", device_memory_mb=9000, engines=3, max_batch=64
+    )
+    assert asr_command(arguments, "/s", cpus=2, gpus=0.5)[4:-1] == [
+        "--device=cuda",
+        "--precision=float16",
+        "--device-memory=9000",
+        "--engines=3",
+        "--threads=1",
+        "--max-batch=64",
+    ]
 
 
 def test_the_server_is_told_where_the_recogniser_is() -> None:
@@ -104,10 +163,13 @@ def test_the_child_sees_the_gpus_of_its_replica_only_and_nothing_of_ray() -> Non
         "WHISPER_API_KEYS": "key",
         "PATH": "/bin",
     }
-    kept = {"WHISPER_API_KEYS": "key", "PATH": "/bin"}
+    kept = {"WHISPER_API_KEYS": "key", "PATH": "/bin", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     assert child_environment(variables, has_gpus=True) == {**kept, "CUDA_VISIBLE_DEVICES": "2,3"}
     assert child_environment(variables, has_gpus=False) == {**kept, "CUDA_VISIBLE_DEVICES": ""}
-    assert child_environment({"PATH": "/bin"}, has_gpus=False) == {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": ""}
+    assert child_environment({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, has_gpus=False) == {
+        "CUDA_DEVICE_ORDER": "FASTEST_FIRST",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
 
 
 def test_the_launcher_is_the_one_that_is_said(tmp_path: Path) -> None:

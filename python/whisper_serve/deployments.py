@@ -42,7 +42,7 @@ class _Replica:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start_child(self, command: list[str], socket_path: str, ready_seconds: float) -> NodeChild:
-        environment = child_environment(os.environ, has_gpus=bool(_assigned("GPU")))
+        environment = child_environment(os.environ, has_gpus=_assigned("GPU") > 0)
         self.child = NodeChild(self._name, command, environment, socket_path, self._die)
         await self.child.start(ready_seconds)
         self.keep_running(relay_metrics(self.child.read_metrics, RayRecorder()))
@@ -74,7 +74,7 @@ class WhisperASR:
         self._replica = _Replica("recogniser")
         try:
             socket_path = self._replica.folder.socket_path("asr.sock")
-            command = asr_command(arguments, socket_path, _assigned_cpus())
+            command = asr_command(arguments, socket_path, _assigned("CPU"), _assigned("GPU"))
             self._child = await self._replica.start_child(command, socket_path, arguments.start_seconds)
         except BaseException:
             await self._replica.close()
@@ -133,20 +133,13 @@ class TranscriptionServer:
         await self._gateway.close()
 
 
-def _assigned(resource: str) -> list[str]:
-    """Ids of the accelerators that Ray gave this replica; none outside of Ray."""
-    if not ray.is_initialized():
-        return []
-    ids: list[str] = ray.get_runtime_context().get_accelerator_ids().get(resource, [])
-    return ids
-
-
-def _assigned_cpus() -> float:
-    """0 outside of Ray, and where the deployment takes none."""
+def _assigned(resource: str) -> float:
+    """How much of it Ray gave this replica, a share of a GPU as 0.5; 0 outside of Ray, and where the deployment takes
+    none."""
     if not ray.is_initialized():
         return 0
     resources: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
-    return resources.get("CPU", 0)
+    return resources.get(resource, 0)
 
 
 async def _controller_answers() -> bool:

@@ -229,6 +229,12 @@ test('Prometheus is told of every pod, and of ports that are there', async () =>
   }
 });
 
+forEachOverlay('recognisers with a GPU fail where it cannot be used, those without look for none', (_objects, config) => {
+  const recogniser = deployments(config).find(({ name }) => name === 'WhisperASR');
+  assert.equal(config.applications[0]?.args?.device, recogniser?.options.num_gpus === 0 ? 'cpu' : 'cuda');
+  for (const { name, options } of deployments(config)) if (name !== 'WhisperASR') assert.equal(options.num_gpus ?? 0, 0, name);
+});
+
 test('only recognisers of the overlays gpu and eks take GPUs', () => {
   const gpus = (overlay: string): string[] =>
     podGroups(rendered.get(overlay) ?? []).flatMap(({ groupName, resources }) => (resources?.GPU === undefined ? [] : [groupName]));

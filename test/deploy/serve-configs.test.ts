@@ -14,6 +14,7 @@ import { DEPLOY_FOLDER, find, render } from './manifests.ts';
 /** Each key that differs, with its value in the overlay. Anything else has to be the same, so that measurements and reasons hold there, too. */
 const INTENDED: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'overlays/cpu': {
+    'whisper.args.device': 'cpu',
     'whisper.args.cache': '/var/cache/whisper-streaming',
     'whisper.args.server.max_stream_seconds': 14_400,
     'TranscriptionServer.autoscaling_config.min_replicas': 2,
@@ -24,12 +25,14 @@ const INTENDED: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     'WhisperASR.ray_actor_options.resources.whisper_asr': 1,
   },
   'overlays/gpu': {
+    'whisper.args.device': 'cuda',
     'whisper.args.cache': '/var/cache/whisper-streaming',
     'whisper.args.server.max_stream_seconds': 14_400,
     'TranscriptionServer.autoscaling_config.min_replicas': 2,
     'TranscriptionServer.autoscaling_config.max_replicas': 20,
     'TranscriptionServer.ray_actor_options.resources.transcription_server': 1,
     'WhisperASR.autoscaling_config.max_replicas': 16,
+    'WhisperASR.autoscaling_config.target_ongoing_requests': 16,
     'WhisperASR.ray_actor_options.num_gpus': 1,
     'WhisperASR.ray_actor_options.resources.whisper_asr': 1,
   },

@@ -1,5 +1,5 @@
-// Limits and origins that WHISPER_* variables set, as `args` of an application. The environment alone would not do: a Ray that somebody
-// else started does not have it, and python/whisper_serve gives the children its own defaults on their command lines.
+// Limits and origins that WHISPER_* variables set, as `args` of an application: a Ray that somebody else started does not have the
+// variables.
 
 import { CommandError } from '../command-error.ts';
 
@@ -26,6 +26,7 @@ const list: Read = (text) =>
 
 /** Keys as in python/whisper_serve/arguments.py, variables as in `serve --help`. */
 const ARGS: Readonly<Record<string, readonly [string, Read]>> = {
+  WHISPER_DEVICE_MEMORY: ['device_memory_mb', count],
   WHISPER_MAX_BATCH: ['max_batch', count],
   WHISPER_MAX_QUEUE: ['max_queue', count],
   WHISPER_LOG_LEVEL: ['log_level', String],

@@ -1,10 +1,11 @@
 // What `ray start` would do: addresses, ports, CPUs and the configuration, from its options and the project's own serve.yaml.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import { type PlanOptions, planRay } from './plan.ts';
-import { ASR_DEPLOYMENT, SERVER_DEPLOYMENT, type ServeConfig } from './serve-config.ts';
+import { ASR_DEPLOYMENT, parseServeConfig, SERVER_DEPLOYMENT, type ServeConfig } from './serve-config.ts';
 
 const OPTIONS: PlanOptions = { cache: '/cache', host: '127.0.0.1', rayPort: 6379, dashboardPort: 8265, metricsPort: 8080 };
 
@@ -48,6 +49,24 @@ test('other engines are scaled by 0.6 windows each, as the file has it', async (
   const target = async (engines?: number): Promise<unknown> =>
     asr((await planRay({ ...OPTIONS, ...(engines !== undefined && { engines }) }, {})).config)?.autoscaling_config?.target_ongoing_requests;
   assert.deepEqual([await target(), await target(1), await target(4)], [1.2, 0.6, 2.4]);
+});
+
+test('a GPU is asked for with the device, and has to be there', async () => {
+  const { config, fittedConfig } = await planRay({ ...OPTIONS, cpus: 64, device: 'cuda', precision: 'auto', gpus: 1 }, {});
+  assert.deepEqual([config.applications[0]?.args?.device, config.applications[0]?.args?.precision], ['cuda', 'auto']);
+  assert.equal(asr(config)?.ray_actor_options?.num_gpus, 1);
+  assert.equal(asr(fittedConfig)?.autoscaling_config?.max_replicas, 1);
+  const halves = await planRay({ ...OPTIONS, cpus: 64, device: 'cuda', gpusPerReplica: 0.5, gpus: 1 }, { WHISPER_DEVICE_MEMORY: '9000' });
+  assert.equal(asr(halves.fittedConfig)?.autoscaling_config?.max_replicas, 2);
+  assert.equal(halves.config.applications[0]?.args?.device_memory_mb, 9000);
+  await assert.rejects(planRay({ ...OPTIONS, device: 'cuda', gpus: 0 }, {}), /ask for 1 logical GPUs at least; --gpus is 0/);
+});
+
+test('the target of a GPU is the one of the cluster', async () => {
+  const gpu = new URL('../../../deploy/overlays/gpu/serve.yaml', import.meta.url);
+  const local = await planRay({ ...OPTIONS, device: 'cuda' }, {});
+  const target = asr(parseServeConfig(await readFile(gpu, 'utf8'), 'gpu'))?.autoscaling_config?.target_ongoing_requests;
+  assert.equal(asr(local.config)?.autoscaling_config?.target_ongoing_requests, target);
 });
 
 test('limits and origins of this environment go with the application, keys do not', async () => {

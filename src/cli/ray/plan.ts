@@ -3,17 +3,17 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { DeviceWish } from '../../engine/device.ts';
 import { CommandError } from '../command-error.ts';
 import type { HeadPorts } from './cluster.ts';
 import { environmentArgs } from './environment-args.ts';
+import { fitReplicas, leastRoom, type Room } from './fit-replicas.ts';
 import type { WantedPort } from './ports.ts';
 import { applicationEnvironment, LAUNCHER, rayEnvironment } from './ray-environment.ts';
 import {
   type Adaptation,
   ASR_DEPLOYMENT,
   adaptServeConfig,
-  fitReplicas,
-  leastCpus,
   parseServeConfig,
   type ReplicaRange,
   SERVER_DEPLOYMENT,
@@ -25,7 +25,8 @@ export interface PlanOptions extends Pick<Adaptation, 'asrReplicas' | 'gpusPerRe
   /** A file for `serve deploy`. @default deploy/serve.yaml of this package */
   readonly config?: string;
   readonly model?: string;
-  readonly precision?: 'int8' | 'float32';
+  readonly device?: DeviceWish['device'];
+  readonly precision?: DeviceWish['precision'];
   /** Engines of a WhisperASR replica; each counts as a logical CPU. */
   readonly engines?: number;
   readonly cache: string;
@@ -76,16 +77,16 @@ export async function planRay(options: PlanOptions, inherited: Variables): Promi
     { ...options, asrReplicas: atMost(options.asrReplicas), serverReplicas: atMost(options.serverReplicas) },
     inherited,
   );
-  const logicalCpus = cpus ?? Math.max(availableParallelism(), Math.ceil(leastCpus(roomy)));
-  if (logicalCpus < leastCpus(config)) {
-    throw new CommandError(`The replicas ask for ${leastCpus(config)} logical CPUs at least; --cpus is ${logicalCpus}.`);
-  }
+  const least = leastRoom(config);
+  const room = { cpus: cpus ?? Math.max(availableParallelism(), Math.ceil(leastRoom(roomy).cpus)), gpus: gpus ?? Number.POSITIVE_INFINITY };
+  refuseTooLittle('cpus', 'CPUs', least, room);
+  refuseTooLittle('gpus', 'GPUs', least, room);
   const port = config.http_options?.port ?? DEFAULT_SERVICE_PORT;
   const local = (port: number): string => `http://127.0.0.1:${port}`;
   const shownHost = host.includes(':') ? `[${host}]` : host;
   return {
     config,
-    fittedConfig: fitReplicas(config, logicalCpus, namedDeployments(options)),
+    fittedConfig: fitReplicas(config, room, namedDeployments(options)),
     applications: config.applications.map(({ name }) => name),
     dashboardUrl: local(dashboardPort),
     serviceUrl: ANY_ADDRESS.includes(host) ? local(port) : `http://${shownHost}:${port}`,
@@ -93,9 +94,14 @@ export async function planRay(options: PlanOptions, inherited: Variables): Promi
     ports: { ray: rayPort, dashboard: dashboardPort, metrics: metricsPort },
     wantedPorts: wantedPorts(options, port, inherited),
     environment: rayEnvironment({ inherited, ...streamTimes(config) }),
-    cpus: logicalCpus,
+    cpus: room.cpus,
     ...(gpus !== undefined && { gpus }),
   };
+}
+
+function refuseTooLittle(key: keyof Room, what: string, least: Room, room: Room): void {
+  if (room[key] >= least[key]) return;
+  throw new CommandError(`The replicas ask for ${least[key]} logical ${what} at least; --${key} is ${room[key]}.`);
 }
 
 async function readConfig(path: string): Promise<ServeConfig> {
@@ -106,12 +112,12 @@ async function readConfig(path: string): Promise<ServeConfig> {
 }
 
 function adapt(config: ServeConfig, options: AdaptedOptions, inherited: Variables): ServeConfig {
-  const { asrReplicas, cache, engines, gpusPerReplica, host, model, port, precision, serverReplicas } = options;
+  const { asrReplicas, cache, device, engines, gpusPerReplica, host, model, port, precision, serverReplicas } = options;
   const { args, serverArgs } = environmentArgs(inherited);
   return adaptServeConfig(config, {
     host,
     port,
-    args: withoutUndefined({ model, precision }),
+    args: withoutUndefined({ model, device, precision }),
     machineArgs: { cache, node: process.execPath, launcher: LAUNCHER, ...args },
     serverArgs,
     // the time makes Serve take up an application anew that failed before, or whose code has changed since

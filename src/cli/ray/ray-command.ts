@@ -67,12 +67,18 @@ Ray's own ports are open to the network and ask for nothing unless RAY_AUTH_MODE
 const startOptions = (): Option[] => [
   new Option('-d, --detach', 'return when all is ready; `ray stop` ends it').default(false),
   new Option('-m, --model <name>', "model name, hub repository or folder (default: the configuration's)").env('WHISPER_MODEL'),
-  new Option('--precision <type>', "number format of the weights (default: the configuration's)")
-    .choices(['int8', 'float32'])
+  new Option(
+    '--device <device>',
+    "what computes, see the command serve (default: the configuration's); a GPU that is not there is an error",
+  )
+    .choices(['auto', 'cpu', 'cuda', 'webgpu'])
+    .env('WHISPER_DEVICE'),
+  new Option('--precision <type>', "number format of the weights, see the command serve (default: the configuration's)")
+    .choices(['auto', 'int8', 'float16', 'float32'])
     .env('WHISPER_PRECISION'),
   integerOption(
     '--engines <n>',
-    'engines of a WhisperASR replica, a logical CPU each (default: as many as it has CPUs)',
+    'engines of a WhisperASR replica, a logical CPU each (default: as many as it has CPUs; 2 on a GPU)',
     1,
     MAX_ENGINES,
   ).env('WHISPER_ENGINES'),
@@ -83,7 +89,10 @@ const startOptions = (): Option[] => [
     'WHISPER_RAY_CPUS',
   ),
   integerOption('--gpus <n>', 'logical GPUs (default: those that Ray finds)', 0, MAX_LOGICAL).env('WHISPER_RAY_GPUS'),
-  new Option('--gpus-per-replica <n>', "share of a GPU that a WhisperASR replica takes (default: the configuration's)")
+  new Option(
+    '--gpus-per-replica <n>',
+    "share of a GPU that a WhisperASR replica takes (default: the configuration's; 1 with --device cuda)",
+  )
     .argParser(parseShare)
     .env('WHISPER_RAY_GPUS_PER_REPLICA'),
   rangeOption('--server-replicas <range>', "TranscriptionServer replicas, MIN:MAX or one number (default: the configuration's)").env(

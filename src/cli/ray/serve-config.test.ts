@@ -1,9 +1,9 @@
-// serve.yaml on a machine: what gives way to the command line, what stays, and how many replicas find room.
+// serve.yaml on a machine: what gives way to the command line, and what stays.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CommandError } from '../command-error.ts';
-import { adaptServeConfig, fitReplicas, leastCpus, parseServeConfig, streamTimes } from './serve-config.ts';
+import { adaptServeConfig, parseServeConfig, streamTimes } from './serve-config.ts';
 
 const YAML = `
 proxy_location: EveryNode
@@ -82,6 +82,24 @@ test('a replica with other engines is scaled by as many windows for each as in t
   assert.equal(deployments(adaptServeConfig(config, { engines: 1 }))[1]?.autoscaling_config, undefined);
 });
 
+test('a replica that is to compute on CUDA takes a GPU and is scaled for one, unless the file has it so or something else is said', () => {
+  const asr = (text: string, adaptation: Parameters<typeof adaptServeConfig>[1]): unknown => {
+    const [deployment] = deployments(adaptServeConfig(parseServeConfig(text, 'mine.yaml'), adaptation));
+    const { autoscaling_config, ray_actor_options } = deployment ?? {};
+    return [ray_actor_options?.num_gpus, ray_actor_options?.num_cpus, autoscaling_config?.target_ongoing_requests];
+  };
+  const file = (gpus: number, target: number): string =>
+    `applications: [{ name: x, import_path: a:b, deployments: [{ name: WhisperASR, autoscaling_config: { target_ongoing_requests: ${target} },
+      ray_actor_options: { num_cpus: 2, num_gpus: ${gpus} } }] }]`;
+  const cuda = { args: { device: 'cuda' } };
+  assert.deepEqual(asr(file(0, 1.2), cuda), [1, 2, 16]);
+  assert.deepEqual(asr(file(0, 1.2), { ...cuda, gpusPerReplica: 0.5 }), [0.5, 2, 16]);
+  assert.deepEqual(asr(file(0, 1.2), { ...cuda, engines: 3 }), [1, 3, 24]);
+  assert.deepEqual(asr(file(0.5, 20), cuda), [0.5, 2, 20]);
+  assert.deepEqual(asr(file(0.5, 20), { ...cuda, engines: 1 }), [0.5, 1, 10]);
+  assert.deepEqual(asr(file(0, 1.2), { args: { device: 'auto' } }), [0, 2, 1.2]);
+});
+
 test('several applications share what the machine says, and have their models from the file', () => {
   const two = parseServeConfig(YAML + SECOND, 'serve.yaml');
   const adapted = adaptServeConfig(two, { port: 9000, machineArgs: { cache: '/cache' } });
@@ -95,33 +113,6 @@ test('several applications share what the machine says, and have their models fr
   assert.throws(() => adaptServeConfig(two, { args: { model: 'base' } }), /applications whisper, small: model must be said there/);
   assert.deepEqual(streamTimes(two), { drainSeconds: 90, maxStreamSeconds: 50_000 });
   assert.deepEqual(streamTimes(config), { drainSeconds: 60, maxStreamSeconds: 43_200 });
-});
-
-test('no more replicas are allowed than there is room for, and never fewer than the least', () => {
-  assert.equal(leastCpus(config), 4.5);
-  const most = (cpus: number): unknown[] => deployments(fitReplicas(config, cpus)).map((one) => one.autoscaling_config?.max_replicas);
-  assert.deepEqual(most(4.5), [1, undefined]);
-  assert.deepEqual(most(5.5), [3, undefined]);
-  assert.deepEqual(most(64), [4, undefined]);
-  assert.deepEqual(most(1), [1, undefined]);
-});
-
-test('deployments that scale share the room that is left, one replica each in turn, those asked for by name before the others', () => {
-  const scaled = adaptServeConfig(config, { asrReplicas: { min: 1, max: 4 } });
-  const most = (cpus: number, first?: string[]): unknown[] =>
-    deployments(fitReplicas(scaled, cpus, first)).map((one) => one.autoscaling_config?.max_replicas);
-  // 0.5 and 2 CPUs
-  assert.deepEqual(most(2.5), [1, 1]);
-  assert.deepEqual(most(4), [4, 1]);
-  assert.deepEqual(most(5), [2, 2]);
-  assert.deepEqual(most(7), [2, 3]);
-  assert.deepEqual(most(64), [4, 4]);
-  assert.deepEqual(most(4.5, ['TranscriptionServer']), [4, 1]);
-  assert.deepEqual(most(4.5, ['WhisperASR']), [1, 2]);
-  for (let cpus = 2.5; cpus <= 12; cpus += 0.5) {
-    const [server, asr] = most(cpus) as [number, number];
-    assert.ok(server * 0.5 + asr * 2 <= cpus, `${server} and ${asr} on ${cpus}`);
-  }
 });
 
 test('a file that is none is refused with the place of the fault', () => {

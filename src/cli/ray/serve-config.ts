@@ -10,6 +10,10 @@ import { CommandError } from '../command-error.ts';
 export const SERVER_DEPLOYMENT = 'TranscriptionServer';
 export const ASR_DEPLOYMENT = 'WhisperASR';
 
+/** Windows in flight by which a replica on a GPU is scaled, and its engines: as deploy/overlays/gpu/serve.yaml has it, and why. */
+const GPU_TARGET = 16;
+const GPU_ENGINES = 2;
+
 const actorOptionsSchema = z.looseObject({ num_cpus: z.number().optional(), num_gpus: z.number().optional() });
 const autoscalingSchema = z.looseObject({
   min_replicas: z.number().optional(),
@@ -37,7 +41,7 @@ const configSchema = z.looseObject({
 
 export type ServeConfig = z.infer<typeof configSchema>;
 type Application = z.infer<typeof applicationSchema>;
-type Deployment = z.infer<typeof deploymentSchema>;
+export type Deployment = z.infer<typeof deploymentSchema>;
 
 export interface ReplicaRange {
   readonly min: number;
@@ -58,7 +62,7 @@ export interface Adaptation {
   readonly asrReplicas?: ReplicaRange | undefined;
   /** Engines of a WhisperASR replica, a logical CPU each; the windows in flight that it is scaled by go with them. */
   readonly engines?: number | undefined;
-  /** Share of a GPU, or number of GPUs, of a WhisperASR replica. */
+  /** Share of a GPU, or number of GPUs, of a WhisperASR replica. @default the file's; one where `args` ask for `cuda` and it takes none there */
   readonly gpusPerReplica?: number | undefined;
   /** For the applications' processes. @default {} */
   readonly environment?: Readonly<Record<string, string>>;
@@ -108,36 +112,50 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function adaptDeployments(application: Application, adaptation: Adaptation): Deployment[] {
-  const { asrReplicas, engines, gpusPerReplica, serverReplicas } = adaptation;
   return (application.deployments ?? []).map((deployment) => {
-    if (deployment.name === SERVER_DEPLOYMENT) return withReplicas(deployment, serverReplicas);
+    if (deployment.name === SERVER_DEPLOYMENT) return withReplicas(deployment, adaptation.serverReplicas);
     if (deployment.name !== ASR_DEPLOYMENT) return deployment;
-    return withReplicas(
-      {
-        ...(engines === undefined ? deployment : withEngines(deployment, application, engines)),
-        ray_actor_options: {
-          ...deployment.ray_actor_options,
-          ...(engines !== undefined && { num_cpus: engines }),
-          ...(gpusPerReplica !== undefined && { num_gpus: gpusPerReplica }),
-        },
-      },
-      asrReplicas,
-    );
+    return withReplicas(adaptRecogniser(deployment, application, adaptation), adaptation.asrReplicas);
   });
+}
+
+function adaptRecogniser(given: Deployment, application: Application, { args, engines, gpusPerReplica }: Adaptation): Deployment {
+  const deployment = args?.device === 'cuda' && gpusOf(given) === 0 ? onGpu(given) : given;
+  return {
+    ...(engines === undefined ? deployment : withEngines(deployment, application, engines)),
+    ray_actor_options: {
+      ...deployment.ray_actor_options,
+      ...(engines !== undefined && { num_cpus: engines }),
+      ...(gpusPerReplica !== undefined && { num_gpus: gpusPerReplica }),
+    },
+  };
+}
+
+/** A whole GPU, and a target for it in place of that for processors. */
+function onGpu(deployment: Deployment): Deployment {
+  return {
+    ...withTarget(deployment, GPU_TARGET),
+    ray_actor_options: { ...deployment.ray_actor_options, num_gpus: 1 },
+  };
 }
 
 const engineArgsSchema = z.looseObject({ engines: z.number().nullish(), threads: z.number().nullish() });
 
 /** The file's target is one for the engines that a replica has there: each keeps its share of it. */
 function withEngines(deployment: Deployment, application: Application, engines: number): Deployment {
-  const { autoscaling_config } = deployment;
-  const target = autoscaling_config?.target_ongoing_requests;
+  const target = deployment.autoscaling_config?.target_ongoing_requests;
   if (target === undefined) return deployment;
   const { engines: given, threads } = engineArgsSchema.safeParse(application.args ?? {}).data ?? {};
   // as python/whisper_serve/command_line.py counts them
-  const formerEngines = given ?? Math.max(1, Math.floor(cpusOf(deployment) / (threads ?? 1)));
-  const scaled = Number(((target / formerEngines) * engines).toFixed(3));
-  return { ...deployment, autoscaling_config: { ...autoscaling_config, target_ongoing_requests: scaled } };
+  const onProcessors = Math.max(1, Math.floor(cpusOf(deployment) / (threads ?? 1)));
+  const formerEngines = given ?? (gpusOf(deployment) > 0 ? GPU_ENGINES : onProcessors);
+  return withTarget(deployment, Number(((target / formerEngines) * engines).toFixed(3)));
+}
+
+function withTarget(deployment: Deployment, target: number): Deployment {
+  const { autoscaling_config } = deployment;
+  if (autoscaling_config?.target_ongoing_requests === undefined) return deployment;
+  return { ...deployment, autoscaling_config: { ...autoscaling_config, target_ongoing_requests: target } };
 }
 
 function withReplicas(deployment: Deployment, range: ReplicaRange | undefined): Deployment {
@@ -147,60 +165,10 @@ function withReplicas(deployment: Deployment, range: ReplicaRange | undefined): 
   return { ...rest, autoscaling_config: { ...autoscaling_config, ...initial, min_replicas: range.min, max_replicas: range.max } };
 }
 
-/** Logical CPUs that the least number of replicas of all applications asks for. */
-export function leastCpus(config: ServeConfig): number {
-  const deployments = config.applications.flatMap((application) => application.deployments ?? []);
-  return deployments.reduce((sum, deployment) => sum + leastReplicas(deployment) * cpusOf(deployment), 0);
-}
-
 /** Serve's own default is one CPU for a replica. */
-const cpusOf = ({ ray_actor_options }: Deployment): number => ray_actor_options?.num_cpus ?? 1;
+export const cpusOf = ({ ray_actor_options }: Deployment): number => ray_actor_options?.num_cpus ?? 1;
 
-const leastReplicas = ({ autoscaling_config, num_replicas }: Deployment): number =>
-  autoscaling_config?.min_replicas ?? (typeof num_replicas === 'number' ? num_replicas : 1);
-
-/**
- * Lowers max_replicas to what finds room all at once: a replica that is wanted and can be nowhere makes a deployment look ill.
- *
- * @param first names of deployments that have their replicas before the others share what is left
- */
-export function fitReplicas(config: ServeConfig, cpus: number, first: readonly string[] = []): ServeConfig {
-  const scaled = config.applications
-    .flatMap(({ deployments = [] }) => deployments)
-    .filter((deployment) => deployment.autoscaling_config?.max_replicas !== undefined && cpusOf(deployment) > 0)
-    // those that need most choose first: what they leave still holds one of the others
-    .sort((one, other) => cpusOf(other) - cpusOf(one));
-  const most = new Map(scaled.map((deployment) => [deployment, leastReplicas(deployment)]));
-  let freeCpus = cpus - leastCpus(config);
-  const addOne = (deployment: Deployment): boolean => {
-    const replicas = (most.get(deployment) ?? 0) + 1;
-    if (replicas > (deployment.autoscaling_config?.max_replicas ?? 0) || cpusOf(deployment) > freeCpus) return false;
-    most.set(deployment, replicas);
-    freeCpus -= cpusOf(deployment);
-    return true;
-  };
-  // one each in turn, until nobody finds room
-  const share = (deployments: readonly Deployment[]): void => {
-    let hasAdded = true;
-    while (hasAdded) {
-      hasAdded = false;
-      for (const deployment of deployments) hasAdded = addOne(deployment) || hasAdded;
-    }
-  };
-  share(scaled.filter(({ name }) => first.includes(name)));
-  share(scaled);
-  const fit = (deployment: Deployment): Deployment => {
-    const replicas = most.get(deployment);
-    if (replicas === undefined) return deployment;
-    return { ...deployment, autoscaling_config: { ...deployment.autoscaling_config, max_replicas: replicas } };
-  };
-  return {
-    ...config,
-    applications: config.applications.map((application) =>
-      application.deployments === undefined ? application : { ...application, deployments: application.deployments.map(fit) },
-    ),
-  };
-}
+export const gpusOf = ({ ray_actor_options }: Deployment): number => ray_actor_options?.num_gpus ?? 0;
 
 /** Longest times that the applications ask for, in seconds: Ray's processes have one setting for all of them. */
 export interface StreamTimes {
