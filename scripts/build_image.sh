@@ -20,7 +20,9 @@ Builds the image whisper-streaming:VERSION-TARGET from this checkout.
                        (default: linux/amd64)
   --model NAME         model in the image: a name or a repository of the hub; '' for none, then containers
                        fetch theirs when they start (default: base)
-  --precision TYPE     int8 or float32: the model's graphs in the image (default: int8)
+  --precision TYPE     what containers compute in: int8 or float32 on cpu, whose graphs are in the image; float16
+                       or float32 on gpu, whose graph a container builds when it starts (default: auto, that is
+                       int8 on cpu, and on gpu float16 where the GPU has it)
   --base-image IMAGE   base of the target, for instance with a digest: of cpu a Node.js 24 on Debian 12, of gpu
                        a CUDA 13 with cuDNN on Ubuntu 24.04 (default: see Dockerfile)
   --node-image IMAGE   where gpu has its Node.js from (default: see Dockerfile)
@@ -46,7 +48,7 @@ fail() {
   exit "$code"
 }
 
-target=cpu tag='' registry='' platform=linux/amd64 model=base precision=int8 base_image='' node_image='' push=false dry_run=false
+target=cpu tag='' registry='' platform=linux/amd64 model=base precision=auto base_image='' node_image='' push=false dry_run=false
 while (($# > 0)); do
   case $1 in
     --target | --tag | --registry | --platform | --model | --precision | --base-image | --node-image)
@@ -63,7 +65,11 @@ while (($# > 0)); do
 done
 
 [[ $target == cpu || $target == gpu ]] || fail $EXIT_USAGE "--target is cpu or gpu, not '$target'"
-[[ $precision == int8 || $precision == float32 ]] || fail $EXIT_USAGE "--precision is int8 or float32, not '$precision'"
+case $target-$precision in
+  *-auto | *-float32 | cpu-int8 | gpu-float16) ;;
+  cpu-*) fail $EXIT_USAGE "--precision of the target cpu is auto, int8 or float32, not '$precision'" ;;
+  *) fail $EXIT_USAGE "--precision of the target gpu is auto, float16 or float32, not '$precision'" ;;
+esac
 [[ -n $platform ]] || fail $EXIT_USAGE "--platform is empty"
 if [[ $target == gpu && $platform != linux/amd64 ]]; then
   fail $EXIT_USAGE "onnxruntime-node has files for CUDA on linux/amd64 only, not '$platform'"
@@ -154,5 +160,7 @@ fi
 if [[ $push == true ]]; then
   echo "Pushed $reference"
 else
-  echo "Built $reference. Start it with: docker run --rm --publish 8000:8000 $reference"
+  gpus=''
+  if [[ $target == gpu ]]; then gpus='--gpus all '; fi
+  echo "Built $reference. Start it with: docker run --rm $gpus--publish 8000:8000 $reference"
 fi

@@ -84,7 +84,7 @@ test('without options it builds the CPU image with the model base into this mach
   const run = await build([]);
   assert.equal(run.code, 0, run.stderr);
   const call = buildCall(run);
-  for (const part of [' --target cpu ', ' --platform linux/amd64 ', ' --build-arg MODEL=base ', ' --build-arg PRECISION=int8 ', ' --load '])
+  for (const part of [' --target cpu ', ' --platform linux/amd64 ', ' --build-arg MODEL=base ', ' --build-arg PRECISION=auto ', ' --load '])
     assert.ok(call.includes(part), `${part} in ${call}`);
   assert.ok(call.includes(` --tag whisper-streaming:${version}-cpu . |`), call);
   assert.doesNotMatch(call, /--push|--secret|NODE_IMAGE|CUDA_IMAGE/);
@@ -109,6 +109,13 @@ for (const [args, expected] of BASES) {
 test('a name, a model, no model, and a tag of one’s own reach the build', async () => {
   const call = buildCall(await build(['--tag', 'mine', '--registry', 'registry.example/team', '--model', '', '--precision', 'float32']));
   assert.match(call, / --build-arg MODEL= --build-arg PRECISION=float32 .* --tag registry\.example\/team\/whisper-streaming:mine \. /);
+});
+
+test('a GPU image has a precision of GPUs, and the line to start it with hands GPUs over', async () => {
+  const run = await build(['--target', 'gpu', '--model', 'large-v3-turbo', '--precision', 'float16']);
+  assert.match(buildCall(run), / --target gpu .* --build-arg MODEL=large-v3-turbo --build-arg PRECISION=float16 /);
+  assert.match(run.stdout, /docker run --rm --gpus all --publish /);
+  assert.doesNotMatch((await build([])).stdout, /--gpus/);
 });
 
 test('a push to ECR logs in by standard input and makes the repository that is missing, with scans', async () => {
@@ -181,7 +188,9 @@ const REFUSALS: ReadonlyArray<readonly [string, readonly string[], Parameters<ty
   ['an unknown option', ['--bogus'], {}, 2, /unknown option --bogus/],
   ['an option without its value', ['--tag'], {}, 2, /--tag needs a value/],
   ['an unknown target', ['--target', 'tpu'], {}, 2, /cpu or gpu, not 'tpu'/],
-  ['an unknown precision', ['--precision', 'int4'], {}, 2, /int8 or float32, not 'int4'/],
+  ['an unknown precision', ['--precision', 'int4'], {}, 2, /of the target cpu is auto, int8 or float32, not 'int4'/],
+  ['a precision that processors do not compute in', ['--precision', 'float16'], {}, 2, /of the target cpu .*, not 'float16'/],
+  ['a precision that GPUs do not compute in', ['--target', 'gpu', '--precision', 'int8'], {}, 2, /auto, float16 or float32, not 'int8'/],
   ['a GPU image for arm64', ['--target', 'gpu', '--platform', 'linux/arm64'], {}, 2, /linux\/amd64 only/],
   ['several platforms without a registry', ['--platform', 'linux/amd64,linux/arm64'], {}, 2, /add --push/],
   ['a push to nowhere', ['--push'], {}, 2, /--push needs --registry/],

@@ -134,14 +134,22 @@ test('no secret is an argument or a variable of the build', () => {
   }
 });
 
-test('the images run as a user without rights, and differ in their base and in the files of onnxruntime only', () => {
+test('the images run as a user without rights, and differ in their base, the files of onnxruntime, the device and its graphs only', () => {
   const [cpu, gpu] = ['cpu', 'gpu'].map((name) => stages.find((stage) => stage.name === name));
   assert.equal(stages.at(-1), cpu, 'without a target it is the CPU image');
   const bare = (stage: Stage | undefined): string[] =>
-    stage?.steps.map(({ flags, instruction, text }) =>
-      [instruction, (flags.from ?? '').replace(/^[cg]pu-/, '').replace('-cuda', ''), text].join(' '),
-    ) ?? [];
+    stage?.steps.map(({ flags, instruction, text }) => {
+      const from = (flags.from ?? '')
+        .replace(/^[cg]pu-/, '')
+        .replace('-cuda', '')
+        .replace('graphs', 'model');
+      return [instruction, from, text.replace(/WHISPER_DEVICE=\w+/, 'WHISPER_DEVICE')].join(' ');
+    }) ?? [];
   assert.deepEqual(bare(gpu), bare(cpu));
+  const devices = [cpu, gpu].map((stage) => stage && environmentOf(stage, {}).WHISPER_DEVICE);
+  assert.deepEqual(devices, ['cpu', 'cuda']);
+  const graphs = stages.find(({ name }) => name === 'graphs');
+  assert.equal(graphs?.base, 'model');
   const user = cpu?.steps.find(({ instruction }) => instruction === 'USER');
   assert.equal(user?.text, '1000:1000', 'a number, so that Kubernetes can tell that it is not root');
 });
