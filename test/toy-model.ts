@@ -114,16 +114,26 @@ export function fakeWeights(config: ModelConfig, fill: 'zeros' | 'random'): Weig
   };
 }
 
-/** Writes a model folder as Hugging Face has them. `without` leaves a tensor out. */
-export function writeToyModel(dir: string, config: ModelConfig, without?: string): void {
+export interface ToyModelOptions {
+  /** A tensor to leave out. */
+  readonly without?: string;
+  /** Changes a tensor's values. */
+  readonly change?: (name: string, values: Float32Array) => void;
+}
+
+/** Writes a model folder as Hugging Face has them. */
+export function writeToyModel(dir: string, config: ModelConfig, { change, without }: ToyModelOptions = {}): void {
   const weights = fakeWeights(config, 'random');
   const tensors: Record<string, TensorData> = {};
   for (const name of weights.names) {
     if (name === without) continue;
-    tensors[`model.${name}`] = { shape: weights.shape(name), type: 'F32', bytes: new Uint8Array(weights.read(name).buffer) };
+    const values = weights.read(name);
+    change?.(name, values);
+    tensors[`model.${name}`] = { shape: weights.shape(name), type: 'F32', bytes: new Uint8Array(values.buffer) };
   }
   mkdirSync(dir, { recursive: true });
   writeFileSync(join(dir, 'model.safetensors'), safetensorsFile(tensors));
   writeFileSync(join(dir, 'config.json'), JSON.stringify({ encoder_attention_heads: config.heads }));
-  writeFileSync(join(dir, 'generation_config.json'), JSON.stringify({ alignment_heads: config.alignmentHeads }));
+  const generation = { alignment_heads: config.alignmentHeads, begin_suppress_tokens: config.beginSuppressTokens };
+  writeFileSync(join(dir, 'generation_config.json'), JSON.stringify(generation));
 }

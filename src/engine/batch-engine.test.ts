@@ -124,7 +124,7 @@ test('a window whose language is not known is asked for it first, beside others 
     batches.map(({ limits, seconds }) => [seconds, limits.every((limit) => limit === 1)]),
     [
       [[4, 6], true],
-      [[4, 5, 6], false],
+      [[4, 6, 5], false],
     ],
   );
   assert.deepEqual(

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { SAMPLE_RATE } from '../core/units.ts';
 import { areGraphsBuilt, type Precision } from '../model/build-graphs.ts';
 import { readModelConfig } from '../model/config.ts';
-import type { Device } from './device.ts';
+import { type Device, GRAPH_FORMS } from './device.ts';
 import { mostPositions } from './device-memory.ts';
 import { type EngineAnswer, type EngineThread, openAllThreads, openEngineThread } from './engine-thread.ts';
 import type { EngineWorkerData } from './engine-worker.ts';
@@ -85,7 +85,7 @@ export async function createTranscriber(options: TranscriberOptions): Promise<Tr
 
 async function openEngines(count: number, data: EngineWorkerData, { onMessage }: TranscriberListeners): Promise<EngineThread[]> {
   const open = (): Promise<EngineThread> => openEngineThread(spawnWorker('engine-worker', data), onMessage);
-  const haveGraphs = await areGraphsBuilt(data.model, data.device === 'cpu' ? 'steps' : 'windows');
+  const haveGraphs = await areGraphsBuilt(data.model, GRAPH_FORMS[data.device]);
   const first = open();
   // One builds; beside it the others would build the same.
   if (!haveGraphs) await first;

@@ -6,12 +6,15 @@ import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import { dirname, join } from 'node:path';
 import { WhisperError } from '../core/errors.ts';
-import type { Precision } from '../model/build-graphs.ts';
+import type { GraphForm, Precision } from '../model/build-graphs.ts';
 import type { ProbedDevice, ProbeReport } from './device-probe-worker.ts';
 import { spawnWorker } from './spawn-worker.ts';
 
 /** `cuda`: NVIDIA; `webgpu`: any vendor, through the driver's Vulkan, Metal or Direct3D. */
 export type Device = 'cpu' | 'cuda' | 'webgpu';
+
+/** The graphs that a device computes best, and correctly. */
+export const GRAPH_FORMS = { cpu: 'steps', cuda: 'windows', webgpu: 'windows-composed' } as const satisfies Record<Device, GraphForm>;
 
 export interface DeviceWish {
   /** `auto` takes CUDA where it works and is faster than the processor, else the processor. */

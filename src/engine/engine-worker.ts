@@ -5,7 +5,7 @@ import { type ErrorCode, toWhisperError } from '../core/errors.ts';
 import { type BuildOptions, buildGraphs, buildWindowGraph } from '../model/build-graphs.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { BatchEngine } from './batch-engine.ts';
-import type { Device } from './device.ts';
+import { type Device, GRAPH_FORMS } from './device.ts';
 import { Engine } from './engine.ts';
 import type { EngineMessage, EngineReply } from './engine-messages.ts';
 import { ModelSession } from './model-session.ts';
@@ -56,7 +56,7 @@ async function onProcessor(tokenizer: Tokenizer): Promise<Engine> {
 }
 
 async function onDevice(device: Exclude<Device, 'cpu'>, tokenizer: Tokenizer): Promise<BatchEngine> {
-  const graph = await buildWindowGraph({ ...data.model, onMessage });
+  const graph = await buildWindowGraph({ ...data.model, onMessage }, GRAPH_FORMS[device]);
   const session = await WindowSession.load(graph, data.model.config, device, data.threads);
   return new BatchEngine(session, tokenizer, {
     ...data,

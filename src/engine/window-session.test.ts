@@ -10,7 +10,7 @@ import { cosine, TEST_THREADS } from '../../test/engine.ts';
 import { fakeWeights, toyConfig } from '../../test/toy-model.ts';
 import { writeDecoderGraph } from '../model/decoder-graph.ts';
 import { writeEncoderGraph } from '../model/encoder-graph.ts';
-import type { LinearForm } from '../model/graph-layers.ts';
+import type { AttentionForm, LinearForm } from '../model/graph-layers.ts';
 import { writeWindowGraph } from '../model/window-graph.ts';
 import type { DecodedText, DecodeJob } from './decode.ts';
 import { MASKED, ModelSession, SAMPLES_PER_POSITION } from './model-session.ts';
@@ -31,9 +31,9 @@ const config = toyConfig({
 });
 const weights = fakeWeights(config, 'random');
 
-async function windowSession(encoder: LinearForm, decoder: LinearForm): Promise<WindowSession> {
-  const path = join(root, `${encoder}.onnx`);
-  writeWindowGraph(path, weights, config, { encoder, decoder });
+async function windowSession(encoder: LinearForm, decoder: LinearForm, attention: AttentionForm = 'fused'): Promise<WindowSession> {
+  const path = join(root, `${encoder}-${attention}.onnx`);
+  writeWindowGraph(path, weights, config, { encoder, decoder }, attention);
   return WindowSession.load(path, config, 'cpu', TEST_THREADS);
 }
 
@@ -219,6 +219,12 @@ test('a window alone is a batch, too, and text does not depend on company', asyn
     const alone = (await inGraph({ beams: 2, windows: [w] })).texts;
     assertSame(alone, [together[w] as DecodedText], `window ${w} alone`);
   }
+});
+
+test('attention composed of plain kernels decodes what the fused one does', async () => {
+  const composed = await windowSession('float32', 'float32', 'composed');
+  for (const beams of [1, 3]) assertSame((await inGraph({ beams }, composed)).texts, (await inGraph({ beams })).texts, `${beams} beams`);
+  await composed.close();
 });
 
 for (const [name, encoder, decoder] of [

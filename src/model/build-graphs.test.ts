@@ -105,7 +105,7 @@ test('a process killed while it builds leaves nothing that counts as complete, a
 
 test('a build that fails says why and leaves nothing behind', async () => {
   const broken = join(root, 'broken');
-  writeToyModel(broken, toyConfig({ width: 128 }), 'decoder.layer_norm.weight');
+  writeToyModel(broken, toyConfig({ width: 128 }), { without: 'decoder.layer_norm.weight' });
   const dir = graphsDir('broken');
   const isCorrupt = (error: unknown): boolean =>
     error instanceof WhisperError && error.code === 'model_corrupt' && error.message.includes('decoder.layer_norm.weight');

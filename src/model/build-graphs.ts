@@ -21,8 +21,11 @@ const STALE_BUILD_MS = 60 * 60_000;
 /** int8 is for processors: as accurate as float32 and several times as fast. float16 is for GPUs. */
 export type Precision = 'int8' | 'float32' | 'float16';
 
-/** Two graphs of a step each, for processors, or one that decodes whole windows, for devices whose memory caches must not leave. */
-export type GraphForm = 'steps' | 'windows';
+/**
+ * `steps`: encoder and decoder, a graph each, for processors. `windows`: one graph that decodes whole windows, for devices whose memory caches
+ * must not leave; `windows-composed`: the same without the fused kernel of attention.
+ */
+export type GraphForm = 'steps' | 'windows' | 'windows-composed';
 
 const FORMS: Readonly<Record<Precision, { readonly encoder: LinearForm; readonly decoder: LinearForm }>> = {
   int8: { encoder: 'rows', decoder: 'blocks' },
@@ -62,9 +65,9 @@ export async function buildGraphs(options: BuildOptions): Promise<GraphFiles> {
 }
 
 /** The same for the graph of whole windows. */
-export async function buildWindowGraph(options: BuildOptions): Promise<string> {
-  const dir = await build(options, 'windows', (building, weights, forms) => {
-    writeWindowGraph(join(building, 'windows.onnx'), weights, options.config, forms);
+export async function buildWindowGraph(options: BuildOptions, form: Exclude<GraphForm, 'steps'> = 'windows'): Promise<string> {
+  const dir = await build(options, form, (building, weights, forms) => {
+    writeWindowGraph(join(building, 'windows.onnx'), weights, options.config, forms, form === 'windows' ? 'fused' : 'composed');
   });
   return join(dir, 'windows.onnx');
 }
@@ -101,7 +104,7 @@ async function build(
 
 async function graphsFolder({ config, graphsDir, modelDir, precision = 'int8' }: BuildOptions, form: GraphForm): Promise<string> {
   const hash = await fingerprint(modelDir, config, precision);
-  return join(graphsDir, `${config.name}-${form === 'windows' ? 'windows-' : ''}${precision}-${hash}`);
+  return join(graphsDir, `${config.name}-${form === 'steps' ? '' : `${form}-`}${precision}-${hash}`);
 }
 
 /** A living build writes all the time: its newest file is young. */

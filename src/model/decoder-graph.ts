@@ -3,7 +3,7 @@
 import type { ModelConfig } from './config.ts';
 import { decoderLayers, embed, logits } from './decoder-layers.ts';
 import { alignmentHeadsOf, type CrossAttentionInputs } from './encoder-graph.ts';
-import type { LayerContext, LinearForm } from './graph-layers.ts';
+import { type LayerContext, type LinearForm, layerContext } from './graph-layers.ts';
 import { writeGraph } from './onnx-graph.ts';
 import type { Weights } from './weights.ts';
 
@@ -26,12 +26,11 @@ import type { Weights } from './weights.ts';
  * - `present_k_L`, `present_v_L` [R, heads, P + N, headDim].
  */
 export function writeDecoderGraph(path: string, weights: Weights, config: ModelConfig, form: LinearForm): void {
-  writeGraph('whisper-decoder', path, (graph) => buildDecoder({ graph, weights, form, heads: config.heads }, config));
+  writeGraph('whisper-decoder', path, (graph) => buildDecoder(layerContext(graph, weights, config, form), config));
 }
 
 function buildDecoder(context: LayerContext, config: ModelConfig): void {
-  const { graph } = context;
-  const headDim = config.width / config.heads;
+  const { graph, headDim } = context;
   const tokens = graph.input('tokens', 'int64', ['R', 'N']);
   const positions = graph.input('positions', 'int64', ['R', 'N']);
   const selfBias = graph.input('self_bias', 'float32', ['R', 1, 'N', 'PN']);

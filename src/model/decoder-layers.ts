@@ -1,5 +1,6 @@
 // The decoder's layers and its vocabulary, written into whichever graph runs them: a step at a time, or a whole window in a loop.
 
+import { attention, cachedAttention, type KeysAndValues } from './attention.ts';
 import type { ModelConfig } from './config.ts';
 import { alignmentHeadsOf, type CrossAttentionInputs } from './encoder-graph.ts';
 import {
@@ -18,12 +19,6 @@ import {
 } from './graph-layers.ts';
 import { BLOCK_SIZE } from './quantise.ts';
 
-/** Keys and values of the tokens so far, each [rows, heads, length, headDim]. */
-export interface SelfAttentionCache {
-  readonly k: string;
-  readonly v: string;
-}
-
 export interface DecoderLayersInput {
   /** [rows, N, width], embedded */
   readonly x: string;
@@ -32,7 +27,7 @@ export interface DecoderLayersInput {
   /** [windows, 1, queries, S], added to the scores of cross-attention */
   readonly crossBias: string;
   /** A layer each; null where there is no token yet */
-  readonly past: readonly SelfAttentionCache[] | null;
+  readonly past: readonly KeysAndValues[] | null;
   readonly cross: readonly CrossAttentionInputs[];
   /** Gives the caches their names. @default new ones */
   readonly presentName?: (kind: 'k' | 'v', layer: number) => string;
@@ -46,7 +41,7 @@ export interface DecoderLayersInput {
 export interface DecoderLayersOutput {
   /** [rows, N, width], before the last norm */
   readonly x: string;
-  readonly present: readonly SelfAttentionCache[];
+  readonly present: readonly KeysAndValues[];
   /** Scaled q · k of the alignment heads, [windows, alignment heads, queries, S] */
   readonly alignment: string;
 }
@@ -54,7 +49,7 @@ export interface DecoderLayersOutput {
 export function decoderLayers(context: LayerContext, config: ModelConfig, input: DecoderLayersInput): DecoderLayersOutput {
   const { graph } = context;
   let { x } = input;
-  const present: SelfAttentionCache[] = [];
+  const present: KeysAndValues[] = [];
   const alignments: string[] = [];
   for (let layer = 0; layer < config.decoderLayers; layer++) {
     const self = selfAttention(context, x, layer, input);
@@ -71,8 +66,8 @@ function selfAttention(
   x: string,
   layer: number,
   { past, presentName, selfBias }: DecoderLayersInput,
-): { x: string; present: SelfAttentionCache } {
-  const { graph, heads } = context;
+): { x: string; present: KeysAndValues } {
+  const { graph } = context;
   const prefix = `decoder.layers.${layer}`;
   const normed = layerNorm(context, x, `${prefix}.self_attn_layer_norm`);
   const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(context, normed, `${prefix}.self_attn.${name}`)) as [
@@ -80,16 +75,10 @@ function selfAttention(
     string,
     string,
   ];
-  const cache = past?.[layer];
   const nameOf = presentName ?? ((kind) => graph.unique(`present_${kind}_${layer}`));
-  const present = { k: nameOf('k', layer), v: nameOf('v', layer) };
-  const [attended] = graph.ops(
-    'ms.MultiHeadAttention',
-    [q, k, v, '', '', selfBias, ...(cache ? [cache.k, cache.v] : [])],
-    [graph.unique('attended'), present.k, present.v],
-    { num_heads: heads },
-  ) as [string];
-  return { x: graph.op('Add', [x, linear(context, attended, `${prefix}.self_attn.out_proj`)]), present };
+  const names = { k: nameOf('k', layer), v: nameOf('v', layer) };
+  const attended = cachedAttention(context, { q, bias: selfBias }, { k, v }, past?.[layer] ?? null, names);
+  return { x: graph.op('Add', [x, linear(context, attended.x, `${prefix}.self_attn.out_proj`)]), present: attended.present };
 }
 
 function crossAttention(
@@ -105,12 +94,12 @@ function crossAttention(
   const normed = layerNorm(context, x, `${prefix}.encoder_attn_layer_norm`);
   const q = linear(context, normed, `${prefix}.encoder_attn.q_proj`);
   const queries = grouping ? grouping.group(q) : q;
-  const attended = graph.op('ms.MultiHeadAttention', [queries, k, v, '', '', crossBias], { num_heads: heads });
+  const attended = attention(context, { q: queries, bias: crossBias }, { k, v });
   const rows = grouping ? grouping.ungroup(attended) : attended;
   const residual = graph.op('Add', [x, linear(context, rows, `${prefix}.encoder_attn.out_proj`)]);
   if (align === null) return { x: residual, alignment: null };
   const ofHeads = graph.op('Gather', [splitHeads(graph, queries, heads), graph.ints(...alignmentHeadsOf(config, layer))], { axis: 1 });
-  const scaled = graph.op('Mul', [ofHeads, activationScalar(context, (config.width / heads) ** -0.5)]);
+  const scaled = graph.op('Mul', [ofHeads, activationScalar(context, context.headDim ** -0.5)]);
   return { x: residual, alignment: graph.op('MatMul', [scaled, align]) };
 }
 

@@ -1,7 +1,17 @@
 // The encoder as an ONNX graph: PCM of any length in, cross-attention keys and values out.
 
+import { type KeysAndValues, keysAndValues, selfAttention, transposedKeys } from './attention.ts';
 import type { ModelConfig } from './config.ts';
-import { activationType, feedForward, type LayerContext, type LinearForm, layerNorm, linear, splitHeads, tensor } from './graph-layers.ts';
+import {
+  activationType,
+  feedForward,
+  type LayerContext,
+  type LinearForm,
+  layerContext,
+  layerNorm,
+  linear,
+  tensor,
+} from './graph-layers.ts';
 import { FFT_SIZE, FREQUENCY_BINS, fourierBasis, HOP, melFilters } from './mel-filters.ts';
 import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
 import type { Weights } from './weights.ts';
@@ -16,12 +26,11 @@ import type { Weights } from './weights.ts';
  * - `encoded` [batch, S, width] and `mel` [batch, melBins, 2 S], to compare with other implementations (`whisper/model.py`).
  */
 export function writeEncoderGraph(path: string, weights: Weights, config: ModelConfig, form: LinearForm): void {
-  writeGraph('whisper-encoder', path, (graph) => buildEncoder({ graph, weights, form, heads: config.heads }, config));
+  writeGraph('whisper-encoder', path, (graph) => buildEncoder(layerContext(graph, weights, config, form), config));
 }
 
 function buildEncoder(context: LayerContext, config: ModelConfig): void {
-  const { graph } = context;
-  const headDim = config.width / config.heads;
+  const { graph, headDim } = context;
   const { mel, encoded } = encoder(context, graph.input('pcm', 'float32', ['batch', 'samples']), config);
   graph.op('Identity', [mel], {}, 'mel');
   graph.output('mel', 'float32', ['batch', config.melBins, 'frames']);
@@ -70,42 +79,32 @@ export function encoder(
 }
 
 function encoderLayer(context: LayerContext, x: string, prefix: string, bias: string): string {
-  const { graph, heads } = context;
+  const { graph } = context;
   const normed = layerNorm(context, x, `${prefix}.self_attn_layer_norm`);
   const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(context, normed, `${prefix}.self_attn.${name}`)) as [
     string,
     string,
     string,
   ];
-  const inputs = bias === '' ? [q, k, v] : [q, k, v, '', '', bias];
-  const attended = graph.op('ms.MultiHeadAttention', inputs, { num_heads: heads });
+  const attended = selfAttention(context, { q, bias }, k, v);
   const residual = graph.op('Add', [x, linear(context, attended, `${prefix}.self_attn.out_proj`)]);
   return feedForward(context, residual, prefix);
 }
 
-/** What a decoder layer reads of the encoder's output. */
-export interface CrossAttentionInputs {
-  /** [batch, heads, S, headDim], named `cross_k_L` and `cross_v_L` */
-  readonly k: string;
-  readonly v: string;
+/** What a decoder layer reads of the encoder's output: keys and values named `cross_k_L` and `cross_v_L`. */
+export interface CrossAttentionInputs extends KeysAndValues {
   /** The keys of the alignment heads, transposed: `align_k_L` [batch, alignment heads, headDim, S]; null for a layer without such heads */
   readonly align: string | null;
 }
 
 export function crossAttentionInputs(context: LayerContext, encoded: string, layer: number, config: ModelConfig): CrossAttentionInputs {
-  const { graph } = context;
-  const [k, v] = ['k', 'v'].map((kind) =>
-    splitHeads(
-      graph,
-      linear(context, encoded, `decoder.layers.${layer}.encoder_attn.${kind}_proj`),
-      config.heads,
-      `cross_${kind}_${layer}`,
-    ),
-  ) as [string, string];
+  const [keys, values] = ['k', 'v'].map((kind) => linear(context, encoded, `decoder.layers.${layer}.encoder_attn.${kind}_proj`)) as [
+    string,
+    string,
+  ];
+  const { k, v } = keysAndValues(context, keys, values, { k: `cross_k_${layer}`, v: `cross_v_${layer}` });
   const aligned = alignmentHeadsOf(config, layer);
-  if (aligned.length === 0) return { k, v, align: null };
-  const keys = graph.op('Gather', [k, graph.ints(...aligned)], { axis: 1 });
-  return { k, v, align: graph.op('Transpose', [keys], { perm: [0, 1, 3, 2] }, `align_k_${layer}`) };
+  return { k, v, align: aligned.length === 0 ? null : transposedKeys(context, k, aligned, `align_k_${layer}`) };
 }
 
 /** The heads of a decoder layer whose cross-attention follows the speech (`whisper/__init__.py`, _ALIGNMENT_HEADS). */

@@ -16,12 +16,29 @@ export type LinearForm =
   /** int8, a weight and an activation scale each 128 values: fastest on few rows, and most exact (decoder) */
   | 'blocks';
 
+/**
+ * `fused`: onnxruntime's kernel. `composed`: plain kernels, as slow as they are exact: WebGPU's fused one takes subgroups of 8 or more
+ * threads for granted, and is 12 % off on a device with fewer.
+ */
+export type AttentionForm = 'fused' | 'composed';
+
 export interface LayerContext {
   readonly graph: OnnxGraph;
   readonly weights: Weights;
   readonly form: LinearForm;
+  readonly attention: AttentionForm;
   readonly heads: number;
+  /** Width of a head. */
+  readonly headDim: number;
 }
+
+export const layerContext = (
+  graph: OnnxGraph,
+  weights: Weights,
+  { heads, width }: { readonly heads: number; readonly width: number },
+  form: LinearForm,
+  attention: AttentionForm = 'fused',
+): LayerContext => ({ graph, weights, form, attention, heads, headDim: width / heads });
 
 /** What the activations between layers are held in. */
 export const activationType = ({ form }: Pick<LayerContext, 'form'>): 'float16' | 'float32' => (form === 'float16' ? 'float16' : 'float32');

@@ -1,9 +1,18 @@
 // Whole windows as one ONNX graph: PCM and forced tokens in, decoded tokens out. The decoder runs in a Loop, so no cache leaves the device.
 
+import { cacheShape, type KeysAndValues } from './attention.ts';
 import type { ModelConfig } from './config.ts';
-import { decoderLayers, embed, logits, type SelfAttentionCache } from './decoder-layers.ts';
+import { decoderLayers, embed, logits } from './decoder-layers.ts';
 import { crossAttentionInputs, encoder } from './encoder-graph.ts';
-import { activationScalar, activationType, type LayerContext, type LinearForm, maskedScore } from './graph-layers.ts';
+import {
+  type AttentionForm,
+  activationScalar,
+  activationType,
+  type LayerContext,
+  type LinearForm,
+  layerContext,
+  maskedScore,
+} from './graph-layers.ts';
 import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
 import type { Weights } from './weights.ts';
 
@@ -40,9 +49,10 @@ export function writeWindowGraph(
   weights: Weights,
   config: ModelConfig,
   forms: { readonly encoder: LinearForm; readonly decoder: LinearForm },
+  attention: AttentionForm = 'fused',
 ): void {
   writeGraph('whisper-windows', path, (graph) => {
-    const context = (form: LinearForm): LayerContext => ({ graph, weights, form, heads: config.heads });
+    const context = (form: LinearForm): LayerContext => layerContext(graph, weights, config, form, attention);
     buildWindows(context(forms.encoder), context(forms.decoder), config);
   });
 }
@@ -162,9 +172,6 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
   const crossBias = graph.op('Expand', [paddingBias, shape(graph, batch, graph.ints(1), group, frames)]);
   const mask = graph.op('Gather', [inputs.masks, int32(graph, 0)], { axis: 0 }); // [V]
   const type = activationType(context);
-  const headDim = config.width / config.heads;
-  const cacheNames = first.present.flatMap((_, layer) => [`cache_k_${layer}`, `cache_v_${layer}`]);
-
   const body = graph.body('step', (step) => {
     const inStep: LayerContext = { ...context, graph: step };
     const index = step.input('step', 'int64', []);
@@ -175,10 +182,8 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
       finished: step.input('finished', 'int32', ['B']),
       visible: step.input('visible', type, ['B', 'G', 'P']),
     };
-    const caches = cacheNames.map((name) => step.input(name, type, ['B', config.heads, 'P', headDim]));
-    const past = first.present.map(
-      (_, layer): SelfAttentionCache => ({ k: caches[2 * layer] as string, v: caches[2 * layer + 1] as string }),
-    );
+    const cache = (kind: 'k' | 'v', layer: number): string => step.input(`cache_${kind}_${layer}`, type, cacheShape(context, kind, 'P'));
+    const past = first.present.map((_, layer): KeysAndValues => ({ k: cache('k', layer), v: cache('v', layer) }));
     const number = step.cast(index, 'int32');
     // The caches hold every hypothesis of every step side by side: a hypothesis sees itself and the columns of its ancestors.
     const visible = step.op('Concat', [state.visible, own], { axis: 2 }); // [B, G, P + G]
@@ -194,24 +199,19 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
     const length = step.op('Add', [next, int32(step, 1)]);
     const chosen = choose(step, { ...found, sums: state.sums, finished: state.finished }, length, inputs);
     const parents = step.op('Unsqueeze', [step.cast(chosen.rows, 'int64'), step.ints(-1)]);
-    const results = (
-      name: string,
-      value: string,
-      elementType: Parameters<OnnxGraph['output']>[1],
-      dims: readonly (string | number)[],
-    ): void => {
-      output(step, name, value, elementType, dims);
-    };
-    results('goes_on', chosen.anyGoesOn, 'bool', []);
-    results('next_tokens', chosen.tokens, 'int32', ['B', 'G']);
-    results('next_sums', chosen.sums, 'float32', ['B', 'G']);
-    results('next_finished', chosen.finished, 'int32', ['B']);
-    results('next_visible', step.op('GatherND', [visible, parents], { batch_dims: 1 }), type, ['B', 'G', 'PG']);
-    for (const { k, v } of present) for (const name of [k, v]) step.output(name, type, ['B', config.heads, 'PG', headDim]);
-    results('step_tokens', chosen.rankedTokens, 'int32', ['B', 'ranks']);
-    results('step_rows', chosen.rankedRows, 'int32', ['B', 'ranks']);
-    results('step_values', chosen.rankedValues, 'float32', ['B', 'ranks']);
-    results('step_alignment', step.cast(alignment, 'float32'), 'float32', ['B', config.alignmentHeads.length, 'G', 'S']);
+    output(step, 'goes_on', chosen.anyGoesOn, 'bool', []);
+    output(step, 'next_tokens', chosen.tokens, 'int32', ['B', 'G']);
+    output(step, 'next_sums', chosen.sums, 'float32', ['B', 'G']);
+    output(step, 'next_finished', chosen.finished, 'int32', ['B']);
+    output(step, 'next_visible', step.op('GatherND', [visible, parents], { batch_dims: 1 }), type, ['B', 'G', 'PG']);
+    for (const { k, v } of present) {
+      step.output(k, type, cacheShape(context, 'k', 'PG'));
+      step.output(v, type, cacheShape(context, 'v', 'PG'));
+    }
+    output(step, 'step_tokens', chosen.rankedTokens, 'int32', ['B', 'ranks']);
+    output(step, 'step_rows', chosen.rankedRows, 'int32', ['B', 'ranks']);
+    output(step, 'step_values', chosen.rankedValues, 'float32', ['B', 'ranks']);
+    output(step, 'step_alignment', step.cast(alignment, 'float32'), 'float32', ['B', config.alignmentHeads.length, 'G', 'S']);
   });
   const carried = [start.tokens, start.sums, start.finished, prefix, ...first.present.flatMap(({ k, v }) => [k, v])];
   const scanned = ['tokens_ranked', 'rows_ranked', 'values_ranked', 'alignment'];
