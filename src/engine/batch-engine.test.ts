@@ -251,7 +251,9 @@ test('out of memory is told from other failures', () => {
   for (const message of [
     'BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 536870912',
     'CUDA failure 2: out of memory ; GPU=0 ; hostname=x',
-    'CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED',
+    'CUBLAS failure 3: the resource allocation failed ; GPU=0',
+    'CUDNN failure 2: CUDNN_STATUS_ALLOCATION_FAILED',
+    'Failed to create GPU buffer: size=1073741824',
     'std::bad_alloc',
   ])
     assert.ok(isOutOfMemory(new Error(message)), message);

@@ -215,8 +215,8 @@ function kindOf({ attempt, language }: Work): Kind {
 /** Lets messages in: windows, and cancellations of those that wait. */
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** onnxruntime's words for it: the arena's, CUDA's, cuBLAS', Dawn's. */
+/** onnxruntime's words for it: the arena's, CUDA's, cuBLAS', cuDNN's, WebGPU's. */
 const OUT_OF_MEMORY =
-  /failed to allocate memory|out of memory|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED|bad_alloc|exceeds the max buffer size/i;
+  /failed to allocate memory|out of memory|CUBLAS failure 3:|resource allocation failed|ALLOC(ATION)?_FAILED|bad_alloc|exceeds the max buffer size|Failed to create GPU buffer|Invalid Buffer/i;
 
 export const isOutOfMemory = (error: unknown): boolean => error instanceof Error && OUT_OF_MEMORY.test(error.message);

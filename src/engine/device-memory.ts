@@ -22,12 +22,14 @@ export function weightBytes(config: ModelConfig, precision: Precision): number {
 export function windowBytes(config: ModelConfig, precision: Precision, positions: number): number {
   const { alignmentHeads, decoderLayers, heads, vocabularySize, width } = config;
   const value = valueBytes(precision);
-  const scores = (heads + 1) * positions ** 2 * value;
+  // Unfused attention keeps the scores before and after the soft-max.
+  const scores = (2 * heads + 1) * positions ** 2 * value;
   const layer = 16 * positions * width * value;
   const cross = 2 * decoderLayers * positions * width * value;
   // Each step writes the cache anew, longer by a token.
   const self = 2 * 2 * decoderLayers * TOKENS * width * value;
-  const alignment = alignmentHeads.length * positions * TOKENS * 4;
+  // Once a step by step, once joined.
+  const alignment = 2 * alignmentHeads.length * positions * TOKENS * 4;
   const logits = 4 * vocabularySize * 4;
   return Math.max(scores + layer + positions * LOG_MEL_BYTES, self + alignment + logits) + cross;
 }

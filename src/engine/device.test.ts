@@ -12,17 +12,15 @@ const found = (float32: number, float16: number | null, processor = 100): ProbeR
 });
 const missing = (problem: string, isAbsent = true): ProbeReport => ({ ...found(0, null, 0), problem, isAbsent });
 
-async function choose(device: DeviceWish['device'], precision: DeviceWish['precision'], report: ProbeReport) {
+async function choose(device: DeviceWish['device'], precision: DeviceWish['precision'], report: ProbeReport, hasNvidiaGpu = false) {
   const messages: string[] = [];
   const probed: ProbedDevice[] = [];
-  const choice = await chooseDevice(
-    { device, precision },
-    (message) => messages.push(message),
-    async (name) => {
-      probed.push(name);
-      return report;
-    },
-  );
+  const probe = async (name: ProbedDevice): Promise<ProbeReport> => {
+    probed.push(name);
+    return report;
+  };
+  const onMessage = (message: string): void => void messages.push(message);
+  const choice = await chooseDevice({ device, precision }, onMessage, { probe, hasNvidiaGpu: () => hasNvidiaGpu });
   return { choice, messages, probed };
 }
 
@@ -40,6 +38,12 @@ test('auto takes CUDA where it is faster than the processor, and says how much',
 test('auto takes the processor where there is no GPU, without a word', async () => {
   const { choice, messages } = await choose('auto', 'auto', missing('there is no NVIDIA GPU'));
   assert.deepEqual([choice, messages], [{ device: 'cpu', precision: 'int8' }, []]);
+});
+
+test('auto says so where there is a GPU that cannot be used for want of something', async () => {
+  const { choice, messages } = await choose('auto', 'auto', missing("onnxruntime's CUDA files are not installed"), true);
+  assert.deepEqual(choice, { device: 'cpu', precision: 'int8' });
+  assert.deepEqual(messages, ["onnxruntime's CUDA files are not installed; docs/gpu.md tells what it needs; computing on the processor."]);
 });
 
 test('auto takes the processor where the GPU fails or is slower, and says why', async () => {

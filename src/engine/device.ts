@@ -28,8 +28,12 @@ export interface DeviceChoice {
   readonly precision: Precision;
 }
 
-/** Reports on a device; stands in for a probe in tests. */
-export type Probe = (device: ProbedDevice) => Promise<ProbeReport>;
+/** What `chooseDevice` knows of the machine; tests have their own. */
+export interface Machine {
+  readonly probe: (device: ProbedDevice) => Promise<ProbeReport>;
+  /** Whether the system knows of a GPU of NVIDIA's, whatever else is installed. */
+  readonly hasNvidiaGpu: () => boolean;
+}
 
 /**
  * Rejects with `device_unavailable` where a wish cannot be met, naming what is missing.
@@ -38,17 +42,17 @@ export type Probe = (device: ProbedDevice) => Promise<ProbeReport>;
 export async function chooseDevice(
   wish: DeviceWish,
   onMessage: (message: string) => void = () => {},
-  probe: Probe = probeDevice,
+  machine: Machine = THIS_MACHINE,
 ): Promise<DeviceChoice> {
   if (wish.device === 'cpu') return onProcessor(wish);
   // Nothing is asked of a device that could not be used with this precision anyway.
   if (wish.device === 'auto' && wish.precision === 'int8') return onProcessor(wish);
   const device = wish.device === 'auto' ? 'cuda' : wish.device;
-  const found = await probe(device);
+  const found = await machine.probe(device);
   const problem = problemOf(device, found);
   if (wish.device === 'auto') {
     // A machine without a GPU is the usual case, and no news.
-    if (found.problem !== null && found.isAbsent) return onProcessor(wish);
+    if (found.isAbsent && !machine.hasNvidiaGpu()) return onProcessor(wish);
     if (problem !== null || isSlow(found)) {
       onMessage(`${problem ?? slowness(device, found)}; computing on the processor.`);
       return onProcessor(wish);
@@ -93,6 +97,11 @@ function problemOf(device: ProbedDevice, { isAbsent, problem }: ProbeReport): st
   const hint = { cuda: 'docs/gpu.md tells what it needs', webgpu: "it needs the graphics driver's Vulkan, Metal or Direct3D 12" }[device];
   return isAbsent ? `${problem}; ${hint}` : problem;
 }
+
+/** Device files of the driver on Linux, and in Windows' subsystem for it. */
+const NVIDIA_DEVICES = ['/dev/nvidiactl', '/dev/dxg'];
+
+const THIS_MACHINE: Machine = { probe: probeDevice, hasNvidiaGpu: () => NVIDIA_DEVICES.some((path) => existsSync(path)) };
 
 /** Runs the probe on a thread of its own, which ends with it. */
 export async function probeDevice(device: ProbedDevice): Promise<ProbeReport> {

@@ -3,7 +3,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { ModelConfig } from '../model/config.ts';
 import { nodeNames } from '../model/onnx-graph.ts';
-import { CHOICE_SECTION } from '../model/window-graph.ts';
+import { ALIGNMENT, CHOICE_SECTION } from '../model/window-graph.ts';
 import { type Continuation, type DecodedText, type DecodeJob, RunningWindow } from './decode.ts';
 import type { Device } from './device.ts';
 import { type AlignmentRow, extend, type Node } from './hypothesis.ts';
@@ -43,7 +43,7 @@ export class WindowSession {
     const { beams } = options;
     const batch = windows.length;
     const forced = windows.map(({ job }) => [...job.initial, ...(job.settled ?? []).map(({ token }) => token)]);
-    const columns = Math.max(...forced.map((tokens) => tokens.length));
+    const columns = aligned(Math.max(...forced.map((tokens) => tokens.length)));
     const limits = windows.map(({ job }) => job.limit - (job.settled?.length ?? 0));
     const steps = Math.max(...limits) - 1;
     const outputs = await this.#session.run({
@@ -60,6 +60,7 @@ export class WindowSession {
       group: int64(beams),
       candidates: int64(beams + 1),
       ranks: int64(2 * beams),
+      draws: new Tensor('bool', Uint8Array.of(windows.some(({ job }) => job.temperature > 0) ? 1 : 0), []),
       temperatures: new Tensor(
         'float32',
         Float32Array.from(windows, (w) => w.job.temperature),
@@ -163,7 +164,7 @@ function replay({ pcm, job }: EncodedJob, w: number, forcedCount: number, result
 
 /** All windows in one tensor, with zeros behind those that are shorter. */
 function windowFeeds(windows: readonly EncodedJob[]): { pcm: Tensor; frames: Tensor } {
-  const samples = Math.max(...windows.map(({ pcm }) => pcm.length));
+  const samples = aligned(Math.max(...windows.map(({ pcm }) => pcm.length)) / SAMPLES_PER_POSITION) * SAMPLES_PER_POSITION;
   const data = new Float32Array(windows.length * samples);
   for (const [w, { pcm }] of windows.entries()) data.set(pcm, w * samples);
   return {
@@ -171,6 +172,8 @@ function windowFeeds(windows: readonly EncodedJob[]): { pcm: Tensor; frames: Ten
     frames: int32(windows.map(({ pcm }) => pcm.length / SAMPLES_PER_POSITION)),
   };
 }
+
+const aligned = (count: number): number => Math.ceil(count / ALIGNMENT) * ALIGNMENT;
 
 function rightAligned(rows: readonly (readonly number[])[], columns: number): Int32Array {
   const out = new Int32Array(rows.length * columns);

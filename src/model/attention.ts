@@ -80,6 +80,6 @@ export function cacheShape({ attention: form, headDim, heads }: LayerContext, ki
 
 /** The keys of some heads, transposed: [batch, heads, headDim, length]. */
 export function transposedKeys({ attention: form, graph }: LayerContext, k: string, heads: readonly number[], name: string): string {
-  if (form === 'composed') return graph.op('Gather', [k, graph.ints(...heads)], { axis: 1 }, name);
-  return graph.op('Transpose', [graph.op('Gather', [k, graph.ints(...heads)], { axis: 1 })], { perm: [0, 1, 3, 2] }, name);
+  if (form === 'composed') return graph.op('Gather', [k, graph.indexList(...heads)], { axis: 1 }, name);
+  return graph.op('Transpose', [graph.op('Gather', [k, graph.indexList(...heads)], { axis: 1 })], { perm: [0, 1, 3, 2] }, name);
 }

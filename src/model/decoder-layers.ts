@@ -98,7 +98,7 @@ function crossAttention(
   const rows = grouping ? grouping.ungroup(attended) : attended;
   const residual = graph.op('Add', [x, linear(context, rows, `${prefix}.encoder_attn.out_proj`)]);
   if (align === null) return { x: residual, alignment: null };
-  const ofHeads = graph.op('Gather', [splitHeads(graph, queries, heads), graph.ints(...alignmentHeadsOf(config, layer))], { axis: 1 });
+  const ofHeads = graph.op('Gather', [splitHeads(graph, queries, heads), graph.indexList(...alignmentHeadsOf(config, layer))], { axis: 1 });
   const scaled = graph.op('Mul', [ofHeads, activationScalar(context, context.headDim ** -0.5)]);
   return { x: residual, alignment: graph.op('MatMul', [scaled, align]) };
 }

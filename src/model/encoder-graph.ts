@@ -5,6 +5,7 @@ import type { ModelConfig } from './config.ts';
 import {
   activationType,
   feedForward,
+  floats,
   type LayerContext,
   type LinearForm,
   layerContext,
@@ -49,6 +50,8 @@ export interface EncoderMask {
   readonly frames: string;
   /** [batch, 1, S, S], added to the scores */
   readonly bias: string;
+  /** S is a multiple of it, which may be more than the model's positions. */
+  readonly alignment: number;
 }
 
 /**
@@ -72,10 +75,22 @@ export function encoder(
   x = graph.op('Transpose', [x], { perm: [0, 2, 1] });
   // The position table is cut to the audio's length: this is what lets the encoder run on less than 30 s.
   const length = graph.op('Shape', [x], { start: 1, end: 2 });
-  const positions = tensor(context, 'encoder.embed_positions.weight');
+  const positions = positionTable(context, config, mask?.alignment ?? 1);
   x = graph.op('Add', [x, graph.op('Slice', [positions, graph.ints(0), length, graph.ints(0)])]);
   for (let layer = 0; layer < config.encoderLayers; layer++) x = encoderLayer(context, x, `encoder.layers.${layer}`, mask?.bias ?? '');
   return { mel, encoded: layerNorm(context, x, 'encoder.layer_norm') };
+}
+
+/** The positions' embeddings, with zeros up to a multiple of `alignment`. */
+function positionTable(context: LayerContext, { maxAudioPositions, width }: ModelConfig, alignment: number): string {
+  const name = 'encoder.embed_positions.weight';
+  const rows = Math.ceil(maxAudioPositions / alignment) * alignment;
+  if (rows === maxAudioPositions) return tensor(context, name);
+  return floats(context, `${name}.padded`, [rows, width], () => {
+    const table = new Float32Array(rows * width);
+    table.set(context.weights.read(name));
+    return table;
+  });
 }
 
 function encoderLayer(context: LayerContext, x: string, prefix: string, bias: string): string {

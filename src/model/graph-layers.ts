@@ -47,7 +47,7 @@ export const activationType = ({ form }: Pick<LayerContext, 'form'>): 'float16' 
 export const maskedScore = (context: Pick<LayerContext, 'form'>): number => (activationType(context) === 'float16' ? -3e4 : -1e9);
 
 /** A constant in the type of the activations. */
-function floats(context: LayerContext, name: string, shape: readonly number[], read: () => Float32Array): string {
+export function floats(context: LayerContext, name: string, shape: readonly number[], read: () => Float32Array): string {
   const type = activationType(context);
   return context.graph.constant(name, type, shape, () => (type === 'float16' ? toHalves(read()) : read()));
 }

@@ -71,7 +71,7 @@ function signature(values: readonly ValueInfoProto[]): string[] {
   });
 }
 
-const isConstant = ({ name }: TensorProto): boolean => /^(ints_|scalar_|fourier$|mel_filters$)/.test(name);
+const isConstant = ({ name }: TensorProto): boolean => /^(ints_|indices_|scalar_|fourier$|mel_filters$)/.test(name);
 const parameters = (graph: GraphProto): TensorProto[] => graph.initializer.filter((tensor) => !isConstant(tensor));
 
 /** Weight bytes in the data file and in the graph itself. */

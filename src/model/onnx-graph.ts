@@ -155,6 +155,11 @@ export class OnnxGraph {
     return this.constant(`ints_${values.join('_')}`, 'int64', [values.length], BigInt64Array.from(values, BigInt));
   }
 
+  /** A 1-D int64 constant for a device, such as indices to gather: those of `ints` are read by the processor, and should not travel. */
+  indexList(...values: readonly number[]): string {
+    return this.constant(`indices_${values.join('_')}`, 'int64', [values.length], BigInt64Array.from(values, BigInt));
+  }
+
   /** One node with one output; returns the output's name. */
   op(kind: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}, output?: string): string {
     return this.ops(kind, inputs, [output ?? `${kind}_${this.#file.count}`], attributes)[0] as string;

@@ -16,10 +16,18 @@ import {
 import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
 import type { Weights } from './weights.ts';
 
+/** Samples of one encoder position: 20 ms. */
+const SAMPLES_PER_POSITION = 320;
 /** A sum of log-probabilities that no hypothesis has. */
 const NO_HYPOTHESIS = -1e30;
 /** Above every place in a ranking. */
 const BEHIND_ALL = 1e6;
+
+/**
+ * What positions and columns are padded to. CUDA's attention chooses a kernel by the number of queries that then fails where the
+ * number of keys is odd, and is fastest with multiples of 16.
+ */
+export const ALIGNMENT = 16;
 
 /**
  * Writes the graph to `path` (and `path.data`).
@@ -28,13 +36,15 @@ const BEHIND_ALL = 1e6;
  * greedy. T steps follow the first choice, until every window is finished: it has G hypotheses that ended, or its limit of tokens.
  *
  * Inputs, int32 unless they say otherwise:
- * - `pcm` float [B, samples]: 16 kHz, silence included, `samples` a multiple of 320, at most 480 000; zeros behind a window's end;
- * - `frames` [B]: positions of each window; `tokens` [B, N]: forced tokens, zeros first where there are fewer; `lengths` [B]: how many;
+ * - `pcm` float [B, samples]: 16 kHz, silence included, at most 480 000 samples a window, zeros behind it; S is a multiple of ALIGNMENT;
+ * - `frames` [B]: positions of each window; `tokens` [B, N]: forced tokens, zeros first where there are fewer, N a multiple of ALIGNMENT;
+ *   `lengths` [B]: how many there are;
  * - `start` [B]: column of `<|startoftranscript|>` in `tokens`; `no_speech`, `end_of_text` [1]: those tokens;
  * - `masks` float [2, vocabulary]: added to logits, the second to those of the first token where `first_mask` [B] is 1, not 0;
  * - `limits` [B]: most tokens to decode; `steps` int64 [1]: most steps, the largest limit less one;
  * - `group` int64 [1]: G; `candidates` int64 [1]: G + 1; `ranks` int64 [1]: 2 G;
- * - `temperatures` float [B]: 0 takes the likeliest, more draws (with G = 1 only); `random` float [steps + 1, B]: a number in [0, 1) a draw.
+ * - `draws` bool: whether a temperature is above 0; `temperatures` float [B]: 0 takes the likeliest, more draws (with G = 1 only);
+ *   `random` float [steps + 1, B]: a number in [0, 1) a draw.
  *
  * Outputs: in each step, the continuations of a window's hypotheses are ranked by log-probability of the text, and the first G that do
  * not end go on; those that end and stand before the last of these are finished. `first_*` are of the first choice, without T.
@@ -72,6 +82,7 @@ interface Inputs {
   readonly group: string;
   readonly candidates: string;
   readonly ranks: string;
+  readonly draws: string;
   readonly temperatures: string;
   readonly random: string;
 }
@@ -93,6 +104,7 @@ function declareInputs(graph: OnnxGraph, { vocabularySize }: ModelConfig): Input
     group: graph.input('group', 'int64', [1]),
     candidates: graph.input('candidates', 'int64', [1]),
     ranks: graph.input('ranks', 'int64', [1]),
+    draws: graph.input('draws', 'bool', []),
     temperatures: graph.input('temperatures', 'float32', ['B']),
     random: graph.input('random', 'float32', ['draws', 'B']),
   };
@@ -105,13 +117,14 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
   const group = inputs.group;
 
   // ---- encoder
-  const frames = graph.op('Div', [graph.op('Shape', [inputs.pcm], { start: 1, end: 2 }), graph.ints(320)]);
+  const frames = graph.op('Div', [graph.op('Shape', [inputs.pcm], { start: 1, end: 2 }), graph.ints(SAMPLES_PER_POSITION)]);
   const heard = graph.op('Less', [indices(graph, frames), column(graph, inputs.frames)]); // [B, S]
   const twice = graph.op('Less', [indices(graph, graph.op('Mul', [frames, graph.ints(2)])), column(graph, doubled(graph, inputs.frames))]);
   const paddingBias = graph.op('Unsqueeze', [bias(context, heard), graph.ints(1, 2)]); // [B, 1, 1, S]
   const { encoded } = encoder(encoding, inputs.pcm, config, {
     frames: graph.op('Unsqueeze', [graph.cast(twice, activationType(encoding)), graph.ints(1)]),
     bias: graph.op('Expand', [paddingBias, shape(graph, batch, graph.ints(1), frames, frames)]),
+    alignment: ALIGNMENT,
   });
   const cross = Array.from({ length: config.decoderLayers }, (_, layer) => crossAttentionInputs(encoding, encoded, layer, config));
 
@@ -143,15 +156,15 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
 
   // ---- first choice: one hypothesis with text, and G - 1 that are none
   const firstMask = graph.op('Unsqueeze', [graph.op('Gather', [inputs.masks, inputs.firstMask], { axis: 0 }), graph.ints(1)]); // [B, 1, V]
-  const anyDraws = graph.op('Greater', [graph.op('ReduceMax', [inputs.temperatures], { keepdims: 0 }), graph.scalar(0)]);
   const draw = (owner: OnnxGraph, index: string): Draw => ({
-    anyDraws,
+    draws: inputs.draws,
     temperatures: inputs.temperatures,
     random: owner.op('Gather', [inputs.random, index], { axis: 0 }),
   });
   const one = candidatesOf(graph, graph.op('Add', [atEnd, firstMask]), inputs, draw(graph, int32(graph, 0)));
   const expanded = shape(graph, batch, group, inputs.candidates);
   const isFirst = graph.op('Equal', [indices(graph, group), int32(graph, 0)]); // [G]
+  const ranks = ranksOf(graph, inputs);
   const start = choose(
     graph,
     {
@@ -162,6 +175,7 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
     },
     int32(graph, 1),
     inputs,
+    ranks,
   );
   ranking(graph, 'first_', start, ['B']);
 
@@ -197,7 +211,7 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
     const next = step.op('Add', [number, int32(step, 1)]);
     const found = candidatesOf(step, step.op('Add', [logits(inStep, config, x), mask]), inputs, draw(step, next));
     const length = step.op('Add', [next, int32(step, 1)]);
-    const chosen = choose(step, { ...found, sums: state.sums, finished: state.finished }, length, inputs);
+    const chosen = choose(step, { ...found, sums: state.sums, finished: state.finished }, length, inputs, ranks);
     const parents = step.op('Unsqueeze', [step.cast(chosen.rows, 'int64'), step.ints(-1)]);
     output(step, 'goes_on', chosen.anyGoesOn, 'bool', []);
     output(step, 'next_tokens', chosen.tokens, 'int32', ['B', 'G']);
@@ -224,8 +238,8 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
 }
 
 interface Draw {
-  /** bool, scalar */
-  readonly anyDraws: string;
+  /** bool, scalar: any of them does */
+  readonly draws: string;
   /** [B] */
   readonly temperatures: string;
   /** [B] */
@@ -252,7 +266,7 @@ function candidatesOf(graph: OnnxGraph, masked: string, { candidates }: Inputs, 
       body.output(built.values, 'float32', ['B', 'rows', 'K']);
       body.output(built.tokens, 'int32', ['B', 'rows', 'K']);
     });
-  graph.ops('If', [draw.anyDraws], result, {
+  graph.ops('If', [draw.draws], result, {
     then_branch: branch('draw', (body) => drawn(body, masked, logSumExp, { values, tokens }, draw)),
     else_branch: branch('take', (body) => ({ values: body.op('Identity', [values]), tokens: body.op('Identity', [tokens]) })),
   });
@@ -271,12 +285,9 @@ function drawn(
   const draws = graph.op('Greater', [perWindow(temperatures), graph.scalar(0)]);
   const divisor = graph.op('Where', [draws, perWindow(temperatures), graph.scalar(1)]);
   const probabilities = graph.op('Softmax', [graph.op('Div', [masked, divisor])], { axis: -1 });
-  const sums = graph.op('CumSum', [probabilities, graph.constant('last_axis', 'int32', [], Int32Array.of(-1))]);
+  const { sums, total } = cumulativeSums(graph, probabilities);
   // Rounded sums may end short of 1.
-  const target = graph.op('Mul', [
-    graph.op('Min', [perWindow(random), graph.scalar(1 - 1e-6)]),
-    graph.op('ReduceMax', [sums], { axes: [-1], keepdims: 1 }),
-  ]);
+  const target = graph.op('Mul', [graph.op('Min', [perWindow(random), graph.scalar(1 - 1e-6)]), total]);
   const reached = graph.cast(graph.op('Greater', [sums, target]), 'float32');
   const token = graph.op('ArgMax', [reached], { axis: -1, keepdims: 1 }); // [B, rows, 1], the first
   const value = graph.op('Sub', [graph.op('GatherElements', [masked, token], { axis: -1 }), logSumExp]);
@@ -286,6 +297,29 @@ function drawn(
   return {
     values: graph.op('Where', [draws, values, likeliest.values]),
     tokens: graph.op('Where', [draws, tokens, likeliest.tokens]),
+  };
+}
+
+/** Values that are added up in a row: a kernel that adds them anew for each of them, as CUDA's does, must not be given a vocabulary. */
+const SUM_ROW = 256;
+
+/**
+ * @param x [B, rows, values]
+ * @returns the sums of each value and all before it, [B, rows, at least as many values], and of all, [B, rows, 1]
+ */
+function cumulativeSums(graph: OnnxGraph, x: string): { sums: string; total: string } {
+  const axis = graph.constant('last_axis', 'int32', [], Int32Array.of(-1));
+  const length = graph.op('Shape', [x], { start: 2, end: 3 });
+  const short = graph.op('Mod', [graph.op('Neg', [length]), graph.ints(SUM_ROW)]);
+  const padding = graph.op('Concat', [graph.ints(0, 0, 0, 0, 0), short], { axis: 0 });
+  const rows = graph.op('Reshape', [graph.op('Pad', [x, padding]), graph.ints(0, 0, -1, SUM_ROW)]);
+  const within = graph.op('CumSum', [rows, axis]); // [B, rows, n, SUM_ROW]
+  const ofRow = graph.op('Slice', [within, graph.ints(-1), graph.ints(SUM_ROW), graph.ints(3)]); // [B, rows, n, 1]
+  const upTo = graph.op('CumSum', [graph.op('Squeeze', [ofRow, graph.ints(3)]), axis]); // [B, rows, n]
+  const before = graph.op('Sub', [graph.op('Unsqueeze', [upTo, graph.ints(3)]), ofRow]);
+  return {
+    sums: graph.op('Reshape', [graph.op('Add', [within, before]), graph.ints(0, 0, -1)]),
+    total: graph.op('Slice', [upTo, graph.ints(-1), graph.ints(Number.MAX_SAFE_INTEGER), graph.ints(2)]),
   };
 }
 
@@ -307,6 +341,28 @@ interface Choice {
 /** Nodes in this section work on a few numbers a window: a device that would stop for each of them leaves them to the processor. */
 export const CHOICE_SECTION = 'choice';
 
+/** What all choices need, made once: what is made in each step may have to travel to the device in each. */
+interface Ranks {
+  /** float [2 G]: 0, 1, 2 ... and the same behind all others */
+  readonly place: string;
+  readonly behind: string;
+  /** int32 [1] */
+  readonly candidates: string;
+  readonly group: string;
+}
+
+function ranksOf(graph: OnnxGraph, { candidates, group, ranks }: Inputs): Ranks {
+  return graph.section(CHOICE_SECTION, () => {
+    const place = graph.cast(indices(graph, ranks), 'float32');
+    return {
+      place,
+      behind: graph.op('Add', [place, graph.scalar(BEHIND_ALL)]),
+      candidates: graph.cast(candidates, 'int32'),
+      group: graph.cast(group, 'int32'),
+    };
+  });
+}
+
 /**
  * Ranks the continuations of each window and takes the first G that go on.
  * @param length int32, scalar: tokens of the hypotheses that come of it
@@ -315,7 +371,8 @@ function choose(
   graph: OnnxGraph,
   found: { readonly values: string; readonly tokens: string; readonly sums: string; readonly finished: string },
   length: string,
-  { candidates, endOfText, group, limits, ranks }: Inputs,
+  { endOfText, group, limits, ranks }: Inputs,
+  known: Ranks,
 ): Choice {
   return graph.section(CHOICE_SECTION, () => {
     const flat = (x: string): string => graph.op('Reshape', [x, graph.ints(0, -1)]);
@@ -323,22 +380,20 @@ function choose(
     const totals = graph.op('Add', [found.values, graph.op('Unsqueeze', [found.sums, graph.ints(-1)])]);
     const [rankedSums, order] = topK(graph, flat(totals), ranks);
     const rankedTokens = pick(flat(found.tokens), order);
-    const rankedRows = graph.op('Div', [graph.cast(order, 'int32'), graph.cast(candidates, 'int32')]);
+    const rankedRows = graph.op('Div', [graph.cast(order, 'int32'), known.candidates]);
     const ends = graph.op('Equal', [rankedTokens, endOfText]);
-    const place = graph.cast(indices(graph, ranks), 'float32');
-    const behind = graph.op('Where', [ends, graph.op('Add', [place, graph.scalar(BEHIND_ALL)]), place]);
-    const [, chosen] = topK(graph, graph.op('Neg', [behind]), group);
-    const lastChosen = graph.op('ReduceMax', [graph.cast(chosen, 'float32')], { axes: [1], keepdims: 1 });
-    const finishes = graph.op('And', [ends, graph.op('Less', [place, lastChosen])]);
+    const [places, chosen] = topK(graph, graph.op('Neg', [graph.op('Where', [ends, known.behind, known.place])]), group);
+    const lastPlace = graph.op('Neg', [graph.op('Slice', [places, graph.ints(-1), graph.ints(Number.MAX_SAFE_INTEGER), graph.ints(1)])]);
+    const finishes = graph.op('And', [ends, graph.op('Less', [known.place, lastPlace])]);
     const count = graph.op('ReduceSum', [graph.cast(finishes, 'float32'), graph.ints(1)], { keepdims: 0 });
     const finished = graph.op('Add', [found.finished, graph.cast(count, 'int32')]);
-    const goesOn = graph.op('And', [graph.op('Less', [finished, graph.cast(group, 'int32')]), graph.op('Less', [length, limits])]);
+    const goesOn = graph.op('And', [graph.op('Less', [finished, known.group]), graph.op('Less', [length, limits])]);
     return {
       tokens: pick(rankedTokens, chosen),
       sums: pick(rankedSums, chosen),
       rows: pick(rankedRows, chosen),
       finished,
-      anyGoesOn: graph.cast(graph.op('ReduceMax', [graph.cast(goesOn, 'float32')], { keepdims: 0 }), 'bool'),
+      anyGoesOn: graph.cast(graph.op('ReduceSum', [graph.cast(goesOn, 'float32'), graph.ints(0)], { keepdims: 0 }), 'bool'),
       rankedTokens,
       rankedRows,
       rankedValues: pick(flat(found.values), order),
@@ -369,7 +424,9 @@ const topK = (graph: OnnxGraph, x: string, k: string): readonly [values: string,
 /** 0, 1, 2 ... below `count` (int64 [1]), int32. */
 function indices(graph: OnnxGraph, count: string): string {
   const end = graph.op('Squeeze', [graph.cast(count, 'int32'), graph.ints(0)]);
-  return graph.op('Range', [int32(graph, 0), end, int32(graph, 1)]);
+  // Range takes its numbers from the processor: constants of its own, or those that a device adds would be copied there each time.
+  const [from, by] = [0, 1].map((value) => graph.constant(`range_${value}`, 'int32', [], Int32Array.of(value))) as [string, string];
+  return graph.op('Range', [from, end, by]);
 }
 
 const int32 = (graph: OnnxGraph, value: number): string => graph.constant(`int32_${value}`, 'int32', [], Int32Array.of(value));
