@@ -18,7 +18,10 @@ if ('until-stdin-ends' in options) process.stdin.resume().on('end', () => proces
 process.on('SIGTERM', () => {
   if (environment.FAKE_IGNORE_SIGTERM === undefined) process.exit(Number(environment.FAKE_SIGTERM_CODE ?? 0));
 });
-if (environment.FAKE_EXIT_AT_START !== undefined) process.exit(Number(environment.FAKE_EXIT_AT_START));
+if (environment.FAKE_EXIT_AT_START !== undefined) {
+  console.error('error: there is no GPU\n');
+  process.exit(Number(environment.FAKE_EXIT_AT_START));
+}
 
 const json = (response, status, value, headers = {}) => {
   response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', ...headers });

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from harness import FAKE_CHILD, eventually, fake_child
 
+from whisper_serve.last_words import LastWords
 from whisper_serve.node_child import NodeChild
 
 
@@ -56,12 +57,28 @@ async def test_readiness_is_what_the_child_says_now(tmp_path: Path) -> None:
             os.kill(_pid(child), signal.SIGCONT)
 
 
-async def test_a_child_that_ends_before_it_is_ready_fails_the_start_with_its_code(tmp_path: Path) -> None:
+async def test_a_child_that_ends_before_it_is_ready_fails_the_start_with_its_code_and_last_words(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     deaths: list[int] = []
-    with pytest.raises(RuntimeError, match="ended with code 9"):
+    with pytest.raises(RuntimeError, match=r"ended with code 9 before it was ready: error: there is no GPU$"):
         async with fake_child(tmp_path, on_death=deaths.append, FAKE_EXIT_AT_START="9"):
             pass
     assert deaths == []
+    assert capfd.readouterr().err == "error: there is no GPU\n\n"
+
+
+async def test_last_words_are_the_last_line_however_it_comes(capfd: pytest.CaptureFixture[str]) -> None:
+    words = LastWords()
+    assert words.line == ""
+    stream = asyncio.StreamReader()
+    for chunk in [b"x" * 5_000, b"\nfirst\nla", b"st \xff line\n", b" \n"]:
+        stream.feed_data(chunk)
+    stream.feed_eof()
+    await words.pass_on(stream)
+    assert words.line == "last \ufffd line"
+    # nothing is lost on the way
+    assert capfd.readouterr().err.startswith("x" * 5_000 + "\nfirst\nlast ")
 
 
 async def test_a_child_that_is_never_ready_fails_the_start_and_is_gone(tmp_path: Path) -> None:

@@ -11,16 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 import aiohttp
 
 from .child_client import open_session
+from .last_words import LastWords
 
 logger = logging.getLogger("ray.serve")
 
 _POLL_SECONDS = 0.02
+_LAST_WORDS_SECONDS = 1.0
 
 
 class NodeChild:
     """Its standard input is a pipe that ends with this process, however that ends, and the child ends with it.
 
-    Its standard output and error are this process's own, so that nothing of Python is in the way of its log lines.
+    Its standard output is this process's own, so that nothing of Python is in the way of its log lines.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class NodeChild:
         self._socket_path = socket_path
         self._on_death = on_death
         self._process: asyncio.subprocess.Process | None = None
+        self._last_words = LastWords()
         self._watch: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._is_ready = False
@@ -57,17 +60,19 @@ class NodeChild:
         return self._process is not None and self._process.returncode is not None
 
     async def start(self, ready_seconds: float) -> None:
-        """Returns when the child is ready. RuntimeError where it ends before, asyncio.TimeoutError where it takes too
-        long."""
+        """Returns when the child is ready. RuntimeError with its last words where it ends before, asyncio.TimeoutError
+        where it takes too long."""
         self._session = open_session(self._socket_path)
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
             env=self._environment,
             # a Ctrl-C in the terminal of a local Ray is Ray's to handle: it ends its replicas in order
             start_new_session=True,
         )
-        self._watch = asyncio.create_task(self._await_end(self._process))
+        listening = asyncio.create_task(self._last_words.pass_on(self._process.stderr))
+        self._watch = asyncio.create_task(self._await_end(self._process, listening))
         try:
             await asyncio.wait_for(self._until_ready(self._process), ready_seconds)
         except BaseException:
@@ -111,16 +116,21 @@ class NodeChild:
 
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
         while True:
-            if process.returncode is not None:
-                raise RuntimeError(f"{self._name} ended with code {process.returncode} before it was ready")
+            if process.returncode is not None and self._watch is not None:
+                await asyncio.shield(self._watch)
+                why = f": {self._last_words.line}" if self._last_words.line else ""
+                raise RuntimeError(f"{self._name} ended with code {process.returncode} before it was ready{why}")
             # the socket is not there yet, or the model is loading
             with contextlib.suppress(aiohttp.ClientError, OSError, RuntimeError, asyncio.TimeoutError):
                 await self.check_ready(timeout_seconds=1)
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _await_end(self, process: asyncio.subprocess.Process) -> None:
+    async def _await_end(self, process: asyncio.subprocess.Process, listening: asyncio.Task[None]) -> None:
         code = await process.wait()
+        # What it said last may still be on the way. Processes of its own that live on hold the stream open.
+        await asyncio.wait([listening], timeout=_LAST_WORDS_SECONDS)
+        listening.cancel()
         if self._is_stopping or (self._is_draining and code == 0):
             logger.info("%s (pid %d) has ended with code %d", self._name, process.pid, code)
         elif self._is_ready:
