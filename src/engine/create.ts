@@ -70,7 +70,9 @@ export async function createTranscriber(options: TranscriberOptions): Promise<Tr
   const data = { model: { modelDir, config, precision, graphsDir }, device, threads, maxBatch, maxPositions, rules };
   const opened = await openEngines(engines, data, options);
   try {
-    const warmUps = await Promise.all(opened.map((thread) => (isDevice ? warmUpBatches(thread, maxBatch) : warmUp(thread, rules))));
+    const warmUps = await Promise.all(
+      opened.map((thread) => (isDevice && maxBatch > 1 ? warmUpBatches(thread, maxBatch) : warmUp(thread, rules))),
+    );
     const warmUpSeconds = warmUps.reduce((sum, seconds) => sum + seconds, 0) / warmUps.length;
     // A device's engine holds a batch that runs and the next one.
     const held = isDevice ? 2 * maxBatch : maxBatch;
