@@ -103,8 +103,9 @@ def test_engines_fill_the_processors_of_the_replica(
         ("cpu", 1, ["--device=cpu", "--engines=3"]),
         # how many engines suit a GPU is the command's to say
         (None, 1, []),
-        ("auto", 0.5, ["--device=auto"]),
-        ("cuda", 0.5, ["--device=cuda"]),
+        ("auto", 0.5, ["--device=auto", "--device-share=0.5"]),
+        ("cuda", 0.25, ["--device=cuda", "--device-share=0.25"]),
+        ("cuda", 1, ["--device=cuda"]),
         # Ray knows nothing of such GPUs
         ("webgpu", 0, ["--device=webgpu"]),
     ],
@@ -128,6 +129,7 @@ def test_the_recogniser_is_told_of_its_gpu() -> None:
         "--device=cuda",
         "--precision=float16",
         "--device-memory=9000",
+        "--device-share=0.5",
         "--engines=3",
         "--threads=1",
         "--max-batch=64",

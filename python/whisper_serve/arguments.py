@@ -54,7 +54,8 @@ class ServiceArguments(_Arguments):
     device_memory_mb: int | None = Field(
         default=None,
         ge=256,
-        description="MiB of the GPU's memory that one replica uses; null: most of what is free when it starts",
+        description="MiB of the GPU's memory that one replica uses; null: 80 % of what is free when it starts, and "
+        "of its share of the GPU (num_gpus) at most",
     )
     engines: _Count | None = Field(
         default=None,

@@ -38,6 +38,7 @@ def asr_command(arguments: ServiceArguments, socket_path: str, cpus: float, gpus
         *_option("device", device),
         *_option("precision", arguments.precision),
         *_option("device-memory", arguments.device_memory_mb),
+        *_option("device-share", gpus if 0 < gpus < 1 else None),
         *_option("engines", engines),
         f"--threads={arguments.threads}",
         *_option("max-batch", arguments.max_batch),
@@ -103,5 +104,5 @@ def _common(arguments: ServiceArguments) -> list[str]:
     return [*_option("log-level", arguments.log_level), "--until-stdin-ends"]
 
 
-def _option(name: str, value: int | str | None) -> list[str]:
+def _option(name: str, value: float | str | None) -> list[str]:
     return [] if value is None else [f"--{name}={value}"]

@@ -2,8 +2,8 @@
 
 import { join } from 'node:path';
 import type { WhisperError } from '../core/errors.ts';
-import { createTranscriber } from '../engine/create.ts';
-import { chooseDevice } from '../engine/device.ts';
+import { createTranscriber, DEFAULT_DEVICE_MEMORY_BYTES } from '../engine/create.ts';
+import { chooseDevice, type Device } from '../engine/device.ts';
 import type { TranscriberListeners } from '../engine/local-transcriber.ts';
 import { connectRemoteTranscriber, type RemoteTranscriber, type RemoteTranscriberOptions } from '../engine/remote-transcriber.ts';
 import { createSpeechDetector } from '../engine/speech-detector.ts';
@@ -51,10 +51,7 @@ export async function loadTranscriber(options: LoadOptions, progress: ProgressDi
   const { cache, engines, maxBatch, maxQueue, onFailure, onOutOfMemory, onQueue, onWindow, threads } = options;
   // Before anything is downloaded: a wish that cannot be met is an error.
   const { device, precision } = await chooseDevice(options, progress.message);
-  const deviceMemory =
-    device === 'cpu'
-      ? undefined
-      : (options.deviceMemory ?? (device === 'cuda' ? await usableGpuMemory(process.env.CUDA_VISIBLE_DEVICES) : undefined));
+  const deviceMemory = device === 'cpu' ? undefined : (options.deviceMemory ?? (await ownDeviceMemory(device, options.deviceShare)));
   const located = await locateModel(options.model, {
     cacheDir: cache,
     ...modelAccess(),
@@ -81,6 +78,12 @@ export async function loadTranscriber(options: LoadOptions, progress: ProgressDi
     onQueue,
     onOutOfMemory,
   });
+}
+
+/** MiB that this process may use of a device, as far as somebody knows. */
+async function ownDeviceMemory(device: Device, share = 1): Promise<number> {
+  const known = device === 'cuda' ? await usableGpuMemory(process.env.CUDA_VISIBLE_DEVICES, share) : undefined;
+  return known ?? (share * DEFAULT_DEVICE_MEMORY_BYTES) / MIB;
 }
 
 async function withDetector<T extends Transcriber>(transcriber: T, { onFailure }: FailureListener): Promise<LoadedEngine<T>> {

@@ -61,6 +61,12 @@ export const modelOptions = (): Option[] => [
     256,
     MAX_MEMORY_MIB,
   ).env('WHISPER_DEVICE_MEMORY'),
+  new Option(
+    '--device-share <share>',
+    'part of the GPU that is for this process, where others have the rest: of its memory 80 % of that at most',
+  )
+    .argParser(parseShare)
+    .env('WHISPER_DEVICE_SHARE'),
   integerOption(
     '--engines <n>',
     'windows computed side by side, each by its own copy of the model (default: the cores over --threads, at most 4; 2 on a GPU)',
@@ -80,12 +86,20 @@ export const modelOptions = (): Option[] => [
   cacheOption(),
 ];
 
+function parseShare(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value > 0 && value <= 1)) throw new InvalidArgumentError('Expected a number above 0, at most 1.');
+  return value;
+}
+
 /** As commander gives `modelOptions`. */
 export interface ModelOptions {
   readonly model: string;
   readonly device: DeviceWish['device'];
   /** MiB */
   readonly deviceMemory?: number;
+  /** Above 0, at most 1. */
+  readonly deviceShare?: number;
   readonly engines?: number;
   readonly threads: number;
   readonly precision: DeviceWish['precision'];
