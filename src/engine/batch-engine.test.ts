@@ -26,7 +26,7 @@ interface Batch {
 }
 
 /** A decoder that hears the same in every window; `before` may throw or wait. */
-function scripted(before: (batch: Batch, count: number) => unknown = () => {}, logProbability = -0.1) {
+function scripted(before: (batch: Batch, count: number) => unknown = () => {}, logProbability = -0.1, language = ENGLISH) {
   const batches: Batch[] = [];
   let closed = 0;
   const decoder: BatchDecoder = {
@@ -40,7 +40,7 @@ function scripted(before: (batch: Batch, count: number) => unknown = () => {}, l
       batches.push(batch);
       await before(batch, batches.length);
       const texts = windows.map(({ job, pcm }): DecodedText => {
-        const tokens = job.limit === 1 ? [ENGLISH] : TEXT;
+        const tokens = job.limit === 1 ? [language] : TEXT;
         const rows = job.initial.length - job.alignIndex + tokens.length;
         const positions = pcm.length / 320;
         return {
@@ -132,6 +132,16 @@ test('a window whose language is not known is asked for it first, beside others 
     ['en', 'en', 'en'],
   );
   assert.ok(answers[0]?.result.languageProbability !== 1);
+});
+
+test('a device that names no language fails the windows that asked for one, and no others', async () => {
+  const { decoder } = scripted(() => {}, Number.NaN, 7);
+  const engine = engineOn(decoder, { rules: { ...DEFAULT_RULES, temperatures: [] } });
+  await assert.rejects(engine.submit(request(1, { language: null })).answer, /token 7 is no language/);
+  // Log-probabilities that are no numbers are no good text: everything is tried, and the result says nothing wrong.
+  const { cost, result } = await engine.submit(request(1)).answer;
+  assert.equal(cost.attempts, 2);
+  assert.ok(Number.isNaN(result.averageLogProbability));
 });
 
 test('what is doubtful is searched with beams in a batch of its own, which takes more room', async () => {

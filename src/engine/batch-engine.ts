@@ -132,7 +132,12 @@ export class BatchEngine {
       const text = decoded.texts[w] as DecodedText;
       work.cost.decodeMs += windowMs;
       if (work.cancelled) return false;
-      return kind === 'language' ? this.#setLanguage(work, text) : this.#judge(work, text, decoded.steps, batch.length);
+      try {
+        return kind === 'language' ? this.#setLanguage(work, text) : this.#judge(work, text, decoded.steps, batch.length);
+      } catch (error) {
+        work.reject(error);
+        return false;
+      }
     });
     this.#putBack(again);
   }
@@ -155,12 +160,7 @@ export class BatchEngine {
     work.cost.steps += steps;
     work.cost.batchRows += steps * windows * this.#rows(work);
     work.cost.attempts++;
-    try {
-      return this.#bench.judge(work, text) !== null;
-    } catch (error) {
-      work.reject(error);
-      return false;
-    }
+    return this.#bench.judge(work, text) !== null;
   }
 
   /** Where the batch was too large for the device, its windows come again in smaller ones. */

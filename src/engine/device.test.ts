@@ -43,13 +43,15 @@ test('auto takes the processor where there is no GPU, without a word', async () 
 test('auto says so where there is a GPU that cannot be used for want of something', async () => {
   const { choice, messages } = await choose('auto', 'auto', missing("onnxruntime's CUDA files are not installed"), true);
   assert.deepEqual(choice, { device: 'cpu', precision: 'int8' });
-  assert.deepEqual(messages, ["onnxruntime's CUDA files are not installed; docs/gpu.md tells what it needs; computing on the processor."]);
+  assert.deepEqual(messages, [
+    "cuda: onnxruntime's CUDA files are not installed; docs/gpu.md tells what it needs; computing on the processor.",
+  ]);
 });
 
 test('auto takes the processor where the GPU fails or is slower, and says why', async () => {
-  const broken = await choose('auto', 'auto', missing('computes wrong results: 1 instead of 2', false));
+  const broken = await choose('auto', 'auto', missing('it computes wrong results: 1 instead of 2', false));
   assert.deepEqual(broken.choice, { device: 'cpu', precision: 'int8' });
-  assert.deepEqual(broken.messages, ['computes wrong results: 1 instead of 2; computing on the processor.']);
+  assert.deepEqual(broken.messages, ['cuda: it computes wrong results: 1 instead of 2; computing on the processor.']);
   const slow = await choose('auto', 'float32', found(12.34, 20));
   assert.deepEqual(slow.choice, { device: 'cpu', precision: 'float32' });
   assert.deepEqual(slow.messages, [
@@ -68,9 +70,9 @@ test('a device that was asked for and cannot be had is an error that says what i
     code: 'device_unavailable',
     message: "--device cuda: onnxruntime's CUDA files are not installed; docs/gpu.md tells what it needs.",
   });
-  await assert.rejects(choose('webgpu', 'auto', missing('computes wrong results: NaN instead of 1', false)), {
+  await assert.rejects(choose('webgpu', 'auto', missing('it computes wrong results: NaN instead of 1', false)), {
     code: 'device_unavailable',
-    message: '--device webgpu: computes wrong results: NaN instead of 1.',
+    message: '--device webgpu: it computes wrong results: NaN instead of 1.',
   });
 });
 

@@ -54,7 +54,7 @@ export async function chooseDevice(
     // A machine without a GPU is the usual case, and no news.
     if (found.isAbsent && !machine.hasNvidiaGpu()) return onProcessor(wish);
     if (problem !== null || isSlow(found)) {
-      onMessage(`${problem ?? slowness(device, found)}; computing on the processor.`);
+      onMessage(`${problem === null ? slowness(device, found) : `${device}: ${problem}`}; computing on the processor.`);
       return onProcessor(wish);
     }
   } else if (problem !== null) {

@@ -1,10 +1,10 @@
 // The engine's thread: loads a model, answers requests. onnxruntime-node computes on the thread that calls it, so it gets one of its own.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { type ErrorCode, toWhisperError } from '../core/errors.ts';
+import { type ErrorCode, toWhisperError, WhisperError } from '../core/errors.ts';
 import { type BuildOptions, buildGraphs, buildWindowGraph } from '../model/build-graphs.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
-import { BatchEngine } from './batch-engine.ts';
+import { BatchEngine, isOutOfMemory } from './batch-engine.ts';
 import { type Device, GRAPH_FORMS } from './device.ts';
 import { Engine } from './engine.ts';
 import type { EngineMessage, EngineReply } from './engine-messages.ts';
@@ -57,7 +57,10 @@ async function onProcessor(tokenizer: Tokenizer): Promise<Engine> {
 
 async function onDevice(device: Exclude<Device, 'cpu'>, tokenizer: Tokenizer): Promise<BatchEngine> {
   const graph = await buildWindowGraph({ ...data.model, onMessage }, GRAPH_FORMS[device]);
-  const session = await WindowSession.load(graph, data.model.config, device, data.threads);
+  const session = await WindowSession.load(graph, data.model.config, device, data.threads).catch((cause: unknown) => {
+    if (!isOutOfMemory(cause)) throw cause;
+    throw new WhisperError('device_unavailable', `The ${device} device has too little free memory for the model.`, { cause });
+  });
   return new BatchEngine(session, tokenizer, {
     ...data,
     onOutOfMemory: () => reply({ kind: 'out-of-memory' }),

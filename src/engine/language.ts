@@ -42,7 +42,9 @@ export async function detectLanguages(
 
 /** @param token one of a language, the likeliest under `languageMask` */
 export function languageOf(tokenizer: Tokenizer, token: number, logProbability: number): DetectedLanguage {
-  const [language] = [...tokenizer.special.languageTokens].find(([, id]) => id === token) as [string, number];
+  const found = [...tokenizer.special.languageTokens].find(([, id]) => id === token);
+  if (found === undefined) throw new RangeError(`token ${token} is no language`);
+  const [language] = found;
   return { language, probability: Math.exp(logProbability) };
 }
 

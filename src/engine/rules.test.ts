@@ -49,6 +49,8 @@ test('a decode is judged by its end, likelihood, repetition and silence', () => 
     [{ compressionRatio: 3 }, 'good'],
     [{ compressionRatio: 3.01 }, 'bad'],
     [{ ended: false }, 'bad'],
+    [{ averageLogProbability: Number.NaN }, 'bad'],
+    [{ averageLogProbability: Number.NaN, noSpeechProbability: Number.NaN }, 'bad'],
     [{ ended: false, averageLogProbability: -3, noSpeechProbability: 0.9 }, 'no-speech'],
   ];
   for (const [change, verdict] of table) assert.equal(judge({ ...GOOD, ...change }, RULES), verdict, JSON.stringify(change));

@@ -56,7 +56,8 @@ export interface Quality {
 export type Verdict = 'good' | 'doubtful' | 'bad' | 'no-speech';
 
 export function judge(quality: Quality, rules: DecodingRules): Verdict {
-  const unlikely = quality.averageLogProbability < rules.logProbabilityThreshold;
+  // Not `<`: a device whose numbers overflowed says NaN.
+  const unlikely = !(quality.averageLogProbability >= rules.logProbabilityThreshold);
   if (unlikely && quality.noSpeechProbability > rules.noSpeechThreshold) return 'no-speech';
   if (!quality.ended || unlikely || quality.compressionRatio > rules.compressionRatioThreshold) return 'bad';
   return quality.averageLogProbability < rules.beamThreshold ? 'doubtful' : 'good';

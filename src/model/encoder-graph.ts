@@ -12,6 +12,7 @@ import {
   layerNorm,
   linear,
   tensor,
+  transpose,
 } from './graph-layers.ts';
 import { FFT_SIZE, FREQUENCY_BINS, fourierBasis, HOP, melFilters } from './mel-filters.ts';
 import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
@@ -46,7 +47,7 @@ function buildEncoder(context: LayerContext, config: ModelConfig): void {
 
 /** Keeps windows of a batch from seeing the padding of those that are shorter than it. */
 export interface EncoderMask {
-  /** [batch, 1, 2 S], 1 where there is audio, else 0; in the type of the activations */
+  /** [batch, 2 S, 1], 1 where there is audio, else 0; in the type of the activations */
   readonly frames: string;
   /** [batch, 1, S, S], added to the scores */
   readonly bias: string;
@@ -56,8 +57,9 @@ export interface EncoderMask {
 
 /**
  * @param pcm float32 [batch, samples]
- * @param mask null where all windows are as long as the batch
- * @returns log-mel, float32 [batch, melBins, 2 S], and the encoder's output [batch, S, width]
+ * @param mask null where all windows are as long as the batch. With a mask, convolutions are written as multiplications: for those, CUDA plans
+ *   anew whenever a batch has another shape than the one before
+ * @returns log-mel, float32 [batch, melBins, 2 S] (with a mask [batch, 2 S, melBins]), and the encoder's output [batch, S, width]
  */
 export function encoder(
   context: LayerContext,
@@ -66,13 +68,18 @@ export function encoder(
   mask: EncoderMask | null = null,
 ): { mel: string; encoded: string } {
   const { graph } = context;
-  // Behind a window's end the convolutions find zeros, as they do where it is alone.
-  const ended = (x: string): string => (mask === null ? x : graph.op('Mul', [x, mask.frames]));
-  const mel = logMel(graph, pcm, config.melBins);
+  const mel = mask === null ? logMel(graph, pcm, config.melBins) : unfoldedLogMel(graph, pcm, config.melBins);
   const typed = activationType(context) === 'float32' ? mel : graph.cast(mel, activationType(context));
-  let x = ended(convolution(context, ended(typed), 'encoder.conv1', 1));
-  x = convolution(context, x, 'encoder.conv2', 2);
-  x = graph.op('Transpose', [x], { perm: [0, 2, 1] });
+  let x: string;
+  if (mask === null) {
+    x = convolution(context, convolution(context, typed, 'encoder.conv1', 1), 'encoder.conv2', 2);
+    x = graph.op('Transpose', [x], { perm: [0, 2, 1] });
+  } else {
+    // Behind a window's end the convolutions find zeros, as they do where it is alone.
+    const ended = (y: string): string => graph.op('Mul', [y, mask.frames]);
+    x = unfoldedConvolution(context, ended(typed), 'encoder.conv1', 1);
+    x = unfoldedConvolution(context, ended(x), 'encoder.conv2', 2);
+  }
   // The position table is cut to the audio's length: this is what lets the encoder run on less than 30 s.
   const length = graph.op('Shape', [x], { start: 1, end: 2 });
   const positions = positionTable(context, config, mask?.alignment ?? 1);
@@ -133,6 +140,69 @@ function convolution(context: LayerContext, x: string, name: string, stride: num
   return graph.op('ms.Gelu', [graph.op('Conv', inputs, { kernel_shape: [3], pads: [1, 1], strides: [stride] })]);
 }
 
+/** The same on [batch, frames, inputs]: three shifted copies side by side, times the kernel as one matrix. */
+function unfoldedConvolution(context: LayerContext, x: string, name: string, stride: number): string {
+  const { graph, weights } = context;
+  const [outputs, inputs, taps] = weights.shape(`${name}.weight`) as [number, number, number];
+  const padded = graph.op('Pad', [x, graph.ints(0, 1, 0, 0, 1, 0)]);
+  const matrix = floats(context, `${name}.unfolded`, [taps * inputs, outputs], () => {
+    const kernel = weights.read(`${name}.weight`);
+    const unfolded = new Float32Array(kernel.length);
+    for (let o = 0; o < outputs; o++)
+      for (let i = 0; i < inputs; i++)
+        for (let t = 0; t < taps; t++) unfolded[(t * inputs + i) * outputs + o] = kernel[(o * inputs + i) * taps + t] as number;
+    return unfolded;
+  });
+  const y = graph.op('MatMul', [unfolded(graph, padded, taps, stride), matrix]);
+  return graph.op('ms.Gelu', [graph.op('Add', [y, tensor(context, `${name}.bias`)])]);
+}
+
+/** [batch, rows, width] -> [batch, (rows - taps) / stride + 1, taps * width]: what each position of a kernel sees. */
+function unfolded(graph: OnnxGraph, x: string, taps: number, stride: number): string {
+  const slices = Array.from({ length: taps }, (_, tap) => {
+    const end = tap === taps - 1 ? Number.MAX_SAFE_INTEGER : tap - taps + 1;
+    return graph.op('Slice', [x, graph.ints(tap), graph.ints(end), graph.ints(1), graph.ints(stride)]);
+  });
+  return graph.op('Concat', slices, { axis: 2 });
+}
+
+/** `logMel` without a convolution; [batch, frames, melBins]. */
+function unfoldedLogMel(graph: OnnxGraph, pcm: string, melBins: number): string {
+  // Frames are blocks of samples side by side, and the next frame begins some blocks later.
+  const blocks = FFT_SIZE / BLOCK_SAMPLES;
+  const padding = graph.ints(0, FFT_SIZE / 2, 0, FFT_SIZE / 2);
+  const rows = graph.op('Reshape', [graph.op('Pad', [pcm, padding], { mode: 'reflect' }), graph.ints(0, -1, BLOCK_SAMPLES)]);
+  const frames = unfolded(graph, rows, blocks, HOP / BLOCK_SAMPLES);
+  const basis = graph.constant('fourier_columns', 'float32', [FFT_SIZE, 2 * FREQUENCY_BINS], () =>
+    transpose(fourierBasis(), 2 * FREQUENCY_BINS, FFT_SIZE),
+  );
+  const parts = [graph.unique('real'), graph.unique('imaginary')];
+  const halves = graph.ints(FREQUENCY_BINS, FREQUENCY_BINS);
+  const [real, imaginary] = graph.ops('Split', [graph.op('MatMul', [frames, basis]), halves], parts, { axis: 2 }) as [string, string];
+  const power = graph.op('Add', [graph.op('Mul', [real, real]), graph.op('Mul', [imaginary, imaginary])]);
+  const whole = graph.op('Slice', [power, graph.ints(0), graph.ints(-1), graph.ints(1)]);
+  const filters = graph.constant('mel_filter_columns', 'float32', [FREQUENCY_BINS, melBins], () =>
+    transpose(melFilters(melBins), melBins, FREQUENCY_BINS),
+  );
+  const log = decades(graph, graph.op('MatMul', [whole, filters]));
+  // Not ReduceMax, for which CUDA needs cuDNN.
+  const flat = graph.op('Reshape', [log, graph.ints(0, -1)]);
+  const peak = graph.op('GatherElements', [flat, graph.op('ArgMax', [flat], { axis: 1, keepdims: 1 })], { axis: 1 });
+  return scaled(graph, log, graph.op('Unsqueeze', [peak, graph.ints(2)]));
+}
+
+/** Divides both the window of the Fourier transform and its hop. */
+const BLOCK_SAMPLES = 80;
+
+const decades = (graph: OnnxGraph, mel: string): string =>
+  graph.op('Div', [graph.op('Log', [graph.op('Max', [mel, graph.scalar(1e-10)])]), graph.scalar(Math.LN10)]);
+
+/** Eight decades below the peak are kept, and brought to the range that the model knows. */
+function scaled(graph: OnnxGraph, log: string, peak: string): string {
+  const floor = graph.op('Sub', [peak, graph.scalar(8)]);
+  return graph.op('Div', [graph.op('Add', [graph.op('Max', [log, floor]), graph.scalar(4)]), graph.scalar(4)]);
+}
+
 /**
  * `whisper/audio.py` log_mel_spectrogram as nodes; the maximum for the 8-decade floor is taken per row.
  * @param pcm [batch, samples]
@@ -151,7 +221,6 @@ function logMel(graph: OnnxGraph, pcm: string, melBins: number): string {
   ]);
   const whole = graph.op('Slice', [power, graph.ints(0), graph.ints(-1), graph.ints(2)]);
   const mel = graph.op('MatMul', [graph.constant('mel_filters', 'float32', [melBins, FREQUENCY_BINS], () => melFilters(melBins)), whole]);
-  const log = graph.op('Div', [graph.op('Log', [graph.op('Max', [mel, graph.scalar(1e-10)])]), graph.scalar(Math.LN10)]);
-  const floor = graph.op('Sub', [graph.op('ReduceMax', [log], { axes: [1, 2], keepdims: 1 }), graph.scalar(8)]);
-  return graph.op('Div', [graph.op('Add', [graph.op('Max', [log, floor]), graph.scalar(4)]), graph.scalar(4)]);
+  const log = decades(graph, mel);
+  return scaled(graph, log, graph.op('ReduceMax', [log], { axes: [1, 2], keepdims: 1 }));
 }

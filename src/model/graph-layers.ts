@@ -149,7 +149,8 @@ function once<T>(make: () => T): () => T {
   };
 }
 
-function transpose(weight: Float32Array, rows: number, columns: number): Float32Array {
+/** [rows, columns] row-major as [columns, rows] */
+export function transpose(weight: Float32Array, rows: number, columns: number): Float32Array {
   const out = new Float32Array(weight.length);
   for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = weight[r * columns + c] as number;
   return out;

@@ -122,7 +122,7 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
   const twice = graph.op('Less', [indices(graph, graph.op('Mul', [frames, graph.ints(2)])), column(graph, doubled(graph, inputs.frames))]);
   const paddingBias = graph.op('Unsqueeze', [bias(context, heard), graph.ints(1, 2)]); // [B, 1, 1, S]
   const { encoded } = encoder(encoding, inputs.pcm, config, {
-    frames: graph.op('Unsqueeze', [graph.cast(twice, activationType(encoding)), graph.ints(1)]),
+    frames: graph.op('Unsqueeze', [graph.cast(twice, activationType(encoding)), graph.ints(2)]),
     bias: graph.op('Expand', [paddingBias, shape(graph, batch, graph.ints(1), frames, frames)]),
     alignment: ALIGNMENT,
   });
