@@ -25,6 +25,9 @@ const CHAIN = 8;
 /** Sides of the matrices; a larger one is tried while the last took less than this. */
 const SIDES = [128, 256, 512, 1024, 2048] as const;
 const ENOUGH_MS = 50;
+/** At most the smallest side, and the width of a head in every Whisper model. */
+const ATTENTION_WIDTH = 128;
+const HEAD_WIDTH = 64;
 /**
  * Largest difference from the processor's result, whose values are of the order of 1; float16 has three digits, and so has the float32 that
  * CUDA multiplies matrices in (TF32).
@@ -77,7 +80,7 @@ async function report(): Promise<ProbeReport> {
   }
 }
 
-/** y = tanh(y · x · scale) CHAIN times over, from y = x; only a corner comes back. */
+/** y = tanh(y · x · scale) CHAIN times over, from y = x, and attention of its first columns on CUDA; only a corner comes back. */
 function writeChain(path: string, type: 'float32' | 'float16'): void {
   writeGraph('probe', path, (graph) => {
     const input = graph.input('x', 'float32', ['side', 'side']);
@@ -85,6 +88,13 @@ function writeChain(path: string, type: 'float32' | 'float16'): void {
     const [x, factor] = type === 'float32' ? [input, scale] : [graph.cast(input, type), graph.cast(scale, type)];
     let y = x;
     for (let i = 0; i < CHAIN; i++) y = graph.op('Tanh', [graph.op('Mul', [graph.op('MatMul', [y, x]), factor])]);
+    // The fused kernel, which has conditions of its own, cuDNN among them. WebGPU's is not used.
+    if (device === 'cuda') {
+      const first = graph.op('Slice', [y, graph.ints(0), graph.ints(ATTENTION_WIDTH), graph.ints(1)]);
+      const rows = graph.op('Unsqueeze', [first, graph.ints(0)]);
+      const attended = graph.op('ms.MultiHeadAttention', [rows, rows, rows], { num_heads: ATTENTION_WIDTH / HEAD_WIDTH });
+      y = graph.op('Squeeze', [attended, graph.ints(0)]);
+    }
     const corner = graph.op('Slice', [y, graph.ints(0, 0), graph.ints(8, 8), graph.ints(0, 1)]);
     graph.op(type === 'float32' ? 'Identity' : 'Cast', [corner], type === 'float32' ? {} : { to: 1 }, 'corner');
     graph.output('corner', 'float32', [8, 8]);

@@ -185,7 +185,7 @@ function unfoldedLogMel(graph: OnnxGraph, pcm: string, melBins: number): string 
     transpose(melFilters(melBins), melBins, FREQUENCY_BINS),
   );
   const log = decades(graph, graph.op('MatMul', [whole, filters]));
-  // Not ReduceMax, for which CUDA needs cuDNN.
+  // Not ReduceMax, for which CUDA goes through cuDNN, too.
   const flat = graph.op('Reshape', [log, graph.ints(0, -1)]);
   const peak = graph.op('GatherElements', [flat, graph.op('ArgMax', [flat], { axis: 1, keepdims: 1 })], { axis: 1 });
   return scaled(graph, log, graph.op('Unsqueeze', [peak, graph.ints(2)]));
