@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { WindowSession } from '../../src/engine/window-session.ts';
 import { readModelConfig } from '../../src/model/config.ts';
 import { openWeights } from '../../src/model/weights.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
@@ -13,8 +14,10 @@ import { grantSeconds, type Stage } from './budget.ts';
 import { runChild } from './child.ts';
 import { largestInTime, nextCount, type Rung, startCount } from './ladder.ts';
 import { parseGpu } from './machine.ts';
+import { START_TOKENS, TEXT_LENGTH, windowGraph } from './model-folder.ts';
 import { parseGpuOptions } from './options.ts';
 import { writeRandomModel } from './random-model.ts';
+import { TEXT_TOKENS } from './random-tokenizer.ts';
 import { readRecording, typicalWindow } from './recorded.ts';
 import { requestOf, schedule } from './replay.ts';
 import { parameterCount, SHAPE_NAMES, shapeOf } from './shapes.ts';
@@ -178,6 +181,40 @@ test('random weights are a model to the service: sizes, tokens, alignment heads,
     }
     weights.close();
   }
+});
+
+test('a text of random weights ends when it and its prefix are as long as planned', async () => {
+  const job = { from: 'sources', device: 'cpu', model: 'toy', modelDir: null, precision: 'float32', workDir: root } as const;
+  // Not the folder of the test above, whose model has other sizes.
+  const { path, config } = await windowGraph({ ...job, workDir: join(root, 'texts') });
+  const session = await WindowSession.load(path, config, 'cpu', 1);
+  const mask = new Float32Array(config.vocabularySize);
+  const pcm = Float32Array.from({ length: 100 * 320 }, (_, i) => 0.1 * Math.sin(i * 0.1));
+  const windows = [0, 9, TEXT_LENGTH - 1].map((prefixTokens) => ({
+    pcm,
+    job: {
+      initial: Array.from({ length: START_TOKENS + prefixTokens }, (_, i) => 1000 + 97 * i),
+      startIndex: 0,
+      alignIndex: START_TOKENS - 1,
+      mask,
+      firstMask: mask,
+      limit: 100,
+      temperature: 0,
+      random: () => 0,
+      cancelled: () => false,
+    },
+  }));
+  const { texts } = await session.decode(windows, { beams: 1, endOfText: TEXT_TOKENS, noSpeech: TEXT_TOKENS + 1 });
+  await session.close();
+  assert.deepEqual(
+    texts.map(({ ended, tokens }) => [ended, tokens.length]),
+    [
+      [true, TEXT_LENGTH],
+      [true, TEXT_LENGTH - 9],
+      [true, 1],
+    ],
+  );
+  for (const { alignment, logProbabilities } of texts) assert.ok([...alignment, ...logProbabilities].every(Number.isFinite));
 });
 
 test('a served stream plays its clips round and round, for exactly so long', () => {

@@ -98,7 +98,7 @@ def measure(model, job, batch, positions, dtype, device):
 
 def main(job):
     deadline = time.monotonic() + job["seconds"]
-    device = "cuda" if job["device"] == "cuda" else "cpu"
+    device = "cpu" if job["device"] == "cpu" else "cuda"
     if device == "cuda" and not torch.cuda.is_available():
         missing("torch sees no CUDA device")
     dtype = torch.float16 if device == "cuda" else torch.float32
