@@ -17,7 +17,7 @@ and a plot, after every stage what is known by then.
   --measure A,B         of scaling, peer, served, streams (default all)
   --batches A,B         windows in a batch (default 1,2,4,8,16,32,64)
   --budget-seconds N    all is planned to fit (default 480, at least 30)
-  --rung-seconds N      audio of each number of streams that is tried (default 20, at least 8)
+  --rung-seconds N      audio of each number of streams that is tried (default 16, at least 8)
   --max-streams N       no more are tried (default 2000 served, 8192 of recorded windows)
   --chunk N             chunk_duration of served streams, and what the bound of words goes by (default 5)
   --engines N --max-batch N --device-memory MIB     as for serve (default: the service's own)

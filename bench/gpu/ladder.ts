@@ -23,5 +23,7 @@ export function nextCount(rungs: readonly Rung[], start: number, most: number): 
 export const largestInTime = (rungs: readonly Rung[]): number =>
   Math.max(0, ...rungs.filter(({ inTime }) => inTime).map(({ streams }) => streams));
 
-/** A power of two at half of what is thought to be possible: a first rung that fails says little. */
-export const startCount = (predicted: number): number => 2 ** Math.max(0, Math.floor(Math.log2(Math.max(1, predicted / 2))));
+/** Of what is thought to be possible: the next rung is likely too many, and the one after it close to the answer. */
+const START_SHARE = 0.6;
+
+export const startCount = (predicted: number): number => Math.max(1, Math.round(START_SHARE * predicted));

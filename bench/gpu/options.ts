@@ -42,7 +42,7 @@ const OPTIONS = {
   measure: { type: 'string', default: MEASURES.join(',') },
   batches: { type: 'string', default: '1,2,4,8,16,32,64' },
   'budget-seconds': { type: 'string', default: '480' },
-  'rung-seconds': { type: 'string', default: '20' },
+  'rung-seconds': { type: 'string', default: '16' },
   chunk: { type: 'string', default: '5' },
   'max-streams': { type: 'string' },
   engines: { type: 'string' },

@@ -38,7 +38,7 @@ const ALLOWANCE_SECONDS = 1;
 /** Rungs of a whole ladder, and those that tell whether there is one. */
 const [WANTED_RUNGS, LEAST_RUNGS] = [5, 2] as const;
 /** What a rung takes beside its audio: starts that are spread over a chunk, and the last answers. */
-const RUNG_OVERHEAD_SECONDS = 6;
+const RUNG_OVERHEAD_SECONDS = 4;
 /** Writing and loading weights, for each thousand million of them. */
 const SECONDS_PER_BILLION = 45;
 
@@ -168,7 +168,7 @@ function servedStage(parts: RunParts, model: ShapeName, modelDir: string): RunSt
   const { options, progress, results, signal, workDir } = parts;
   const name = `${model}, streams served`;
   const precision = servedPrecision(options);
-  const rungsSeconds = (rungs: number): number => rungs * (options.rungSeconds + options.chunkSeconds + RUNG_OVERHEAD_SECONDS / 2);
+  const rungsSeconds = (rungs: number): number => rungs * (options.rungSeconds + options.chunkSeconds + RUNG_OVERHEAD_SECONDS);
   const boundSeconds = options.chunkSeconds + ALLOWANCE_SECONDS;
   const warmUpSeconds = 15 + options.chunkSeconds;
   return {
@@ -213,13 +213,13 @@ function peerStage({ options, progress, results, signal }: RunParts): RunStage {
   return {
     name: 'transformers',
     wantedSeconds: 20 + 30 * options.models.length,
-    leastSeconds: 10 + 5 * options.models.length,
+    leastSeconds: 15 + 10 * options.models.length,
     isExtra: false,
     run: (seconds) => measurePeer(options, { seconds, graceSeconds: GRACE_SECONDS, signal }, results.peer, progress),
   };
 }
 
-/** By what batches came to; half of it where a ladder begins. */
+/** Where a ladder begins, by what batches came to. */
 function predictedStart({ options, results }: RunParts, model: ShapeName, precision: Precision): number {
   const rate = results.bestRate(model, precision);
   const unknown = options.device === 'cpu' ? 1 : 16;

@@ -60,8 +60,9 @@ function formatStreams({ replay, rule, served }: AllResults): string {
   if (rows.length === 0) return '';
   const head = ['model', 'precision', 'streams', 'N', 'window p95 s', 'word p50 s', 'p95 s', 'p99 s', 'batch', 'in time'];
   const held = all.map(({ boundSeconds, how, inTime, model, rungs }) => {
-    const tried = Math.max(0, ...rungs.map(({ streams }) => streams));
-    return `${model}, ${how}: ${inTime} streams with p95 below ${boundSeconds} s${inTime === tried && tried > 0 ? ', and no more were tried' : ''}`;
+    if (rungs.length === 0) return `${model}, ${how}: nothing was measured`;
+    const tried = Math.max(...rungs.map(({ streams }) => streams));
+    return `${model}, ${how}: ${inTime} streams with p95 below ${boundSeconds} s${inTime === tried ? ', and no more were tried' : ''}`;
   });
   return [formatColumns([head, ...rows]), ...held, `in time: ${rule}`].join('\n');
 }
