@@ -9,7 +9,7 @@ import { languageMask, languageOf } from './language.ts';
 import type { PrefillOptions } from './prefill.ts';
 import type { TranscribeRequest } from './transcriber.ts';
 import type { DecodedBatch, EncodedJob } from './window-session.ts';
-import { type Answer, type EngineOptions, type Work, Workbench, WorkQueue } from './work.ts';
+import { type EngineOptions, type Submission, type Work, Workbench, WorkQueue } from './work.ts';
 
 /** What decodes a batch; a WindowSession is one. */
 export interface BatchDecoder {
@@ -62,20 +62,10 @@ export class BatchEngine {
     this.#times = { language: times(), greedy: times(), search: times() };
   }
 
-  /** Queues a window. `cancel` makes its promise stay pending for good: nobody waits for it any more. */
-  submit(request: TranscribeRequest): { answer: Promise<Answer>; cancel: () => void } {
-    const refusal = this.#bench.refusal(request);
-    if (refusal) return { answer: Promise.reject(refusal), cancel: () => {} };
-    const { work, answer } = this.#bench.begin(request);
-    this.#queue.add(work, 'last');
-    this.#running ??= this.#run();
-    return {
-      answer,
-      cancel: () => {
-        work.cancelled = true;
-        this.#queue.remove(work);
-      },
-    };
+  submit(request: TranscribeRequest): Submission {
+    const submission = this.#bench.submit(request, this.#queue);
+    if (this.#queue.size > 0) this.#running ??= this.#run();
+    return submission;
   }
 
   /** Gives up what waits and resolves when nothing runs any more. */

@@ -7,7 +7,7 @@ import { DecodeBatch } from './decode-batch.ts';
 import { detectLanguages } from './language.ts';
 import type { ModelSession } from './model-session.ts';
 import type { TranscribeRequest } from './transcriber.ts';
-import { type Answer, type EngineOptions, urgencyOf, type Work, Workbench, WorkQueue } from './work.ts';
+import { type EngineOptions, type Submission, urgencyOf, type Work, Workbench, WorkQueue } from './work.ts';
 
 /** Room of a greedy batch, in encoder positions: two whole windows of 30 s, or five of 11 s. More gains little and costs 24 kB a position. */
 const BATCH_POSITIONS = 3000;
@@ -60,21 +60,10 @@ export class Engine {
     this.#search = lane(rules.beams, SEARCH_POSITIONS);
   }
 
-  /** Queues a window. `cancel` makes its promise stay pending for good: nobody waits for it any more. */
-  submit(request: TranscribeRequest): { answer: Promise<Answer>; cancel: () => void } {
-    const refusal = this.#bench.refusal(request);
-    if (refusal) return { answer: Promise.reject(refusal), cancel: () => {} };
-    const { work, answer } = this.#bench.begin(request);
-    this.#queue.add(work, 'last');
-    this.#running ??= this.#run();
-    return {
-      answer,
-      cancel: () => {
-        work.cancelled = true;
-        this.#encoded.delete(work);
-        this.#queue.remove(work);
-      },
-    };
+  submit(request: TranscribeRequest): Submission {
+    const submission = this.#bench.submit(request, this.#queue, (work) => this.#encoded.delete(work));
+    if (this.#queue.size > 0) this.#running ??= this.#run();
+    return submission;
   }
 
   /** Gives up what waits and resolves when nothing runs any more. */

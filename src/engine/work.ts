@@ -63,6 +63,13 @@ export interface Work {
   cost: { -readonly [Key in keyof WindowCost]: WindowCost[Key] };
 }
 
+/** What became of a request, for whoever made it. */
+export interface Submission {
+  readonly answer: Promise<Answer>;
+  /** Its promise stays pending for good: nobody waits for it any more. */
+  readonly cancel: () => void;
+}
+
 /** Turns requests into works, and works into jobs and results. Holds no work. */
 export class Workbench {
   readonly #config: ModelConfig;
@@ -77,14 +84,27 @@ export class Workbench {
     this.#masks = buildMasks(config, tokenizer);
   }
 
-  /** Why a request cannot be taken, if it cannot. */
-  refusal({ prefix = [] }: TranscribeRequest): WhisperError | null {
-    if (prefix.length <= this.#config.maxTextPositions / 2) return null;
-    const message = `prefix: expected at most half the decoder's positions, got ${prefix.length} tokens`;
-    return new WhisperError('invalid_parameter', message);
+  /**
+   * Queues a request.
+   * @param onCancel told of the work when it is cancelled, running or not
+   */
+  submit(request: TranscribeRequest, queue: WorkQueue, onCancel: (work: Work) => void = () => {}): Submission {
+    const { prefix = [] } = request;
+    if (prefix.length > this.#config.maxTextPositions / 2) {
+      const message = `prefix: expected at most half the decoder's positions, got ${prefix.length} tokens`;
+      return { answer: Promise.reject(new WhisperError('invalid_parameter', message)), cancel: () => {} };
+    }
+    const { work, answer } = this.#begin(request);
+    queue.add(work, 'last');
+    const cancel = (): void => {
+      work.cancelled = true;
+      queue.remove(work);
+      onCancel(work);
+    };
+    return { answer, cancel };
   }
 
-  begin(request: TranscribeRequest): { work: Work; answer: Promise<Answer> } {
+  #begin(request: TranscribeRequest): { work: Work; answer: Promise<Answer> } {
     let work!: Work;
     const answer = new Promise<Answer>((resolve, reject) => {
       work = {
