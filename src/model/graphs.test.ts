@@ -21,6 +21,7 @@ import { writeEncoderGraph } from './encoder-graph.ts';
 import type { LinearForm } from './graph-layers.ts';
 import { OnnxGraph } from './onnx-graph.ts';
 import { BLOCK_SIZE } from './quantise.ts';
+import { ALIGNMENT, writeWindowGraph } from './window-graph.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'graphs-'));
 after(() => rmSync(root, { recursive: true }));
@@ -36,6 +37,9 @@ const SIZES: Readonly<Record<string, readonly [number, number, number, number, n
   'large-v2': [32, 32, 1280, 80, 51_865, 1550],
   'large-v3': [32, 32, 1280, 128, 51_866, 1550],
   'large-v3-turbo': [32, 4, 1280, 128, 51_866, 809],
+  'distil-small.en': [12, 4, 768, 80, 51_864, 166],
+  'distil-medium.en': [24, 2, 1024, 80, 51_864, 394],
+  'distil-large-v3': [32, 2, 1280, 128, 51_866, 756],
 };
 
 /** Layers are alike: two of each show all there is, and the rest is multiplied. */
@@ -71,7 +75,7 @@ function signature(values: readonly ValueInfoProto[]): string[] {
   });
 }
 
-const isConstant = ({ name }: TensorProto): boolean => /^(ints_|indices_|scalar_|fourier$|mel_filters$)/.test(name);
+const isConstant = ({ name }: TensorProto): boolean => /^(ints_|int32_|range_|last_axis|indices_|scalar_|fourier|mel_filter)/.test(name);
 const parameters = (graph: GraphProto): TensorProto[] => graph.initializer.filter((tensor) => !isConstant(tensor));
 
 /** Weight bytes in the data file and in the graph itself. */
@@ -80,12 +84,13 @@ function storedBytes(tensor: TensorProto): number {
   return length === undefined ? tensor.rawData.length : Number(length);
 }
 
-/** Every value that a node reads is made before, given or constant; names are unique. */
-function checkWiring(graph: GraphProto): void {
-  const known = new Set(['', ...graph.input.map(({ name }) => name), ...graph.initializer.map(({ name }) => name)]);
-  assert.equal(known.size, 1 + graph.input.length + graph.initializer.length, 'two inputs or initializers share a name');
+/** Every value that a node reads is made before, given or constant; names are unique. Bodies may read what is around them. */
+function checkWiring(graph: GraphProto, around: ReadonlySet<string> = new Set([''])): void {
+  const known = new Set([...around, ...graph.input.map(({ name }) => name), ...graph.initializer.map(({ name }) => name)]);
+  assert.equal(known.size, around.size + graph.input.length + graph.initializer.length, 'two inputs or initializers share a name');
   for (const node of graph.node) {
     for (const input of node.input) assert.ok(known.has(input), `${node.name} reads ${input} before it is made`);
+    for (const { g } of node.attribute) if (g) checkWiring(g, known);
     for (const output of node.output) {
       assert.ok(!known.has(output), `${output} is made twice`);
       known.add(output);
@@ -153,6 +158,27 @@ for (const name of Object.keys(SIZES)) {
     );
     const whole = parametersOf({ ...config, encoderLayers, decoderLayers }) / 1e6;
     assert.ok(Math.abs(whole / published - 1) < 0.04, `${whole} million parameters, published ${published}`);
+  });
+
+  test(`${name} as whole windows in float16: wired, every parameter once, in two bytes`, () => {
+    const config = configOf(name);
+    const write: Writer = (path, weights) => writeWindowGraph(path, weights, config, { encoder: 'float16', decoder: 'float16' });
+    const { graph, weights } = build(write, config, 'float16');
+    checkWiring(graph);
+    assert.deepEqual([...weights.reads.keys()].sort(), weights.names);
+    for (const [tensor, count] of weights.reads) assert.equal(count, 1, `${tensor} is read ${count} times`);
+    const stored = parameters(graph);
+    // The table of positions has rows of zeros up to a multiple of 16.
+    const zeros = (Math.ceil(config.maxAudioPositions / ALIGNMENT) * ALIGNMENT - config.maxAudioPositions) * config.width;
+    assert.equal(
+      stored.reduce((sum, tensor) => sum + elements(tensor.dims), 0),
+      parametersOf(config) + zeros,
+    );
+    for (const { dataType, name: tensor } of stored) assert.equal(dataType, TensorProto_DataType.FLOAT16, tensor);
+    const loop = graph.node.find(({ opType }) => opType === 'Loop');
+    const carried = 4 + 2 * config.decoderLayers;
+    assert.equal(loop?.input.length, 2 + carried);
+    assert.equal(loop?.output.length, carried + 4);
   });
 
   test(`${name} in int8: one byte a weight, and scales`, () => {
