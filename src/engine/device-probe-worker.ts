@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { env, InferenceSession, Tensor } from 'onnxruntime-node';
 import { writeGraph } from '../model/onnx-graph.ts';
+import { seededRandom } from './sampling.ts';
 
 export type ProbedDevice = 'cuda' | 'webgpu';
 
@@ -127,11 +128,8 @@ async function measure(path: string, provider: 'cpu' | ProbedDevice): Promise<{ 
 
 /** Numbers in [-1, 1) without a pattern: one would make the products vanish, or all alike. */
 function noise(length: number): Float32Array {
-  let state = 1;
-  return Float32Array.from({ length }, () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
-    return state / 2 ** 31;
-  });
+  const random = seededRandom(1);
+  return Float32Array.from({ length }, () => 2 * random() - 1);
 }
 
 function check(outputs: readonly Float32Array[], expected: readonly Float32Array[], tolerance: number): void {

@@ -3,6 +3,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { GraphFiles } from '../model/build-graphs.ts';
 import type { ModelConfig } from '../model/config.ts';
+import { MASKED_SCORE } from '../model/graph-layers.ts';
 import { type CacheShape, CrossCache, type EncodedWindows, type SelfCache } from './caches.ts';
 
 /** Samples of one encoder position: 20 ms. */
@@ -37,8 +38,8 @@ export interface StepOutput {
   readonly logits: Float32Array;
 }
 
-/** Added to a score, it is as good as minus infinity, and still finite for rows that see nothing else. */
-export const MASKED = -1e9;
+/** Added to a score or a logit. */
+export const MASKED = MASKED_SCORE.float32;
 
 /** @param threads for one operation, at least 1 */
 export const sessionOptions = (threads: number): InferenceSession.SessionOptions => ({

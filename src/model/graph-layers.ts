@@ -44,7 +44,7 @@ export const layerContext = (
 export const activationType = ({ form }: Pick<LayerContext, 'form'>): 'float16' | 'float32' => (form === 'float16' ? 'float16' : 'float32');
 
 /** Added to a score, it is as good as minus infinity, and still finite for rows that see nothing else. */
-export const maskedScore = (context: Pick<LayerContext, 'form'>): number => (activationType(context) === 'float16' ? -3e4 : -1e9);
+export const MASKED_SCORE = { float16: -3e4, float32: -1e9 } as const;
 
 /** A constant in the type of the activations. */
 export function floats(context: LayerContext, name: string, shape: readonly number[], read: () => Float32Array): string {

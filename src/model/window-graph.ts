@@ -11,13 +11,14 @@ import {
   type LayerContext,
   type LinearForm,
   layerContext,
-  maskedScore,
+  MASKED_SCORE,
 } from './graph-layers.ts';
+import { HOP } from './mel-filters.ts';
 import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
 import type { Weights } from './weights.ts';
 
 /** Samples of one encoder position: 20 ms. */
-const SAMPLES_PER_POSITION = 320;
+const SAMPLES_PER_POSITION = 2 * HOP;
 /** A sum of log-probabilities that no hypothesis has. */
 const NO_HYPOTHESIS = -1e30;
 /** Above every place in a ranking. */
@@ -441,4 +442,4 @@ const shape = (graph: OnnxGraph, ...dims: readonly string[]): string => graph.op
 
 /** 0 where it holds, else as good as minus infinity. */
 const bias = (context: LayerContext, visible: string): string =>
-  context.graph.op('Where', [visible, activationScalar(context, 0), activationScalar(context, maskedScore(context))]);
+  context.graph.op('Where', [visible, activationScalar(context, 0), activationScalar(context, MASKED_SCORE[activationType(context)])]);
