@@ -3,7 +3,8 @@
 import type { CrossCache } from '../src/engine/caches.ts';
 import type { DecodedText, DecodeJob } from '../src/engine/decode.ts';
 import { DecodeBatch } from '../src/engine/decode-batch.ts';
-import { type ModelSession, SAMPLES_PER_POSITION } from '../src/engine/model-session.ts';
+import type { ModelSession } from '../src/engine/model-session.ts';
+import { SAMPLES_PER_POSITION } from '../src/engine/positions.ts';
 import type { PrefillOptions } from '../src/engine/prefill.ts';
 
 export interface BatchWindow {

@@ -1,7 +1,8 @@
 // Decoding as slow and plain as it can be: every hypothesis alone, from its first token, each step. What the batched decoder must equal.
 
 import { CrossCache, SelfCache } from '../src/engine/caches.ts';
-import { MASKED, type ModelSession, SAMPLES_PER_POSITION } from '../src/engine/model-session.ts';
+import { MASKED, type ModelSession } from '../src/engine/model-session.ts';
+import { SAMPLES_PER_POSITION } from '../src/engine/positions.ts';
 
 export interface NaiveText {
   readonly tokens: readonly number[];

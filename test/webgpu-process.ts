@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { createTranscriber } from '../src/engine/create.ts';
 import { chooseDevice, type Device, probeDevice } from '../src/engine/device.ts';
-import { SAMPLES_PER_POSITION } from '../src/engine/model-session.ts';
+import { SAMPLES_PER_POSITION } from '../src/engine/positions.ts';
 import { WindowSession } from '../src/engine/window-session.ts';
 import { writeWindowGraph } from '../src/model/window-graph.ts';
 import { fakeWeights, toyConfig } from './toy-model.ts';

@@ -8,6 +8,7 @@ import { readModelConfig } from '../model/config.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { type BatchDecoder, BatchEngine, type BatchEngineOptions, isOutOfMemory } from './batch-engine.ts';
 import type { DecodedText } from './decode.ts';
+import { allPositions } from './positions.ts';
 import { DEFAULT_RULES } from './rules.ts';
 import type { TranscribeRequest } from './transcriber.ts';
 import type { EncodedJob } from './window-session.ts';
@@ -50,7 +51,7 @@ function scripted(before: (batch: Batch, count: number) => unknown = () => {}, l
           noSpeechProbability: 0,
           alignment: new Float32Array(config.alignmentHeads.length * rows * positions),
           alignmentRows: rows,
-          positions,
+          positions: allPositions(positions).indices,
         };
       });
       return { texts, steps: 3 };

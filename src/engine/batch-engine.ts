@@ -93,12 +93,12 @@ export class BatchEngine {
     for (;;) {
       const next = this.#queue.take((work) => {
         if (kind !== null && kindOf(work) !== kind) return false;
-        const positions = Math.max(longest, this.#bench.positions(work));
+        const positions = Math.max(longest, this.#bench.length(work));
         return batch.length === 0 || this.#limit.fits(batch.length + 1, positions * this.#rows(work));
       });
       if (next === null) return batch;
       kind = kindOf(next);
-      longest = Math.max(longest, this.#bench.positions(next));
+      longest = Math.max(longest, this.#bench.length(next));
       batch.push(next);
     }
   }
@@ -158,7 +158,7 @@ export class BatchEngine {
     if (isOutOfMemory(error)) {
       this.#options.onOutOfMemory?.(batch.length);
       const [first] = batch as [Work];
-      const longest = Math.max(...batch.map((work) => this.#bench.positions(work)));
+      const longest = Math.max(...batch.map((work) => this.#bench.length(work)));
       if (this.#limit.outOfMemory(batch.length, longest * this.#rows(first))) {
         this.#putBack(batch);
         return;

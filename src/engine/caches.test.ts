@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Tensor } from 'onnxruntime-node';
 import { type CacheShape, CrossCache, SelfCache } from './caches.ts';
+import { allPositions } from './positions.ts';
 
 const SHAPE: CacheShape = { layers: 2, heads: 2, headDim: 3, alignmentHeads: [0, 2] };
 
@@ -21,7 +22,7 @@ function encode(cache: CrossCache, w: number, id: number): void {
     const data = tensor.data as Float32Array;
     for (let i = 0; i < data.length; i++) data[i] = mark(id, t, i);
   });
-  cache.frames[w] = cache.positions;
+  cache.chosen[w] = allPositions(cache.positions);
 }
 
 /** What window `id`, `frames` long, must read as in a cache of `positions`: [name -> row-major values]. */
@@ -48,7 +49,7 @@ function expectedWindow(id: number, frames: number, positions: number): number[]
 function checkWindows(cache: CrossCache, model: readonly { id: number; frames: number }[]): void {
   assert.equal(cache.windows, model.length);
   assert.deepEqual(
-    cache.frames,
+    cache.chosen.map(({ indices }) => indices.length),
     model.map(({ frames }) => frames),
   );
   const whole = cache.feeds();
@@ -153,7 +154,7 @@ test('windows that are appended to others, longer or shorter, keep their numbers
           cache.copyFrom(place, single);
         }
         checkWindows(cache, model);
-        assert.deepEqual(cache.only(place).frames, [frames]);
+        assert.deepEqual(cache.only(place).chosen, [allPositions(frames)]);
         if (leave === null) continue;
         const gone = leave % model.length;
         cache.remove(gone);

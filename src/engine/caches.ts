@@ -1,6 +1,7 @@
 // The attention caches of a running batch: buffers that are allocated once and reused, handed to onnxruntime as views.
 
 import { Tensor } from 'onnxruntime-node';
+import type { WindowPositions } from './positions.ts';
 
 /** The sizes of a model that caches depend on. */
 export interface CacheShape {
@@ -45,14 +46,14 @@ function runsOf({ dims }: Slot): { runs: number; width: number } {
 export interface EncodedWindows {
   readonly windows: number;
   readonly positions: number;
-  /** Valid positions of each window. */
-  readonly frames: readonly number[];
+  /** Those of each window. */
+  readonly chosen: readonly WindowPositions[];
   feeds(): Feeds;
 }
 
 /**
  * What the encoder leaves for the decoder, window by window: `cross_k_L`, `cross_v_L` [windows, heads, S, headDim] and
- * `align_k_L` [windows, alignment heads, headDim, S]. Windows shorter than S are padded; `frames` says how long each is.
+ * `align_k_L` [windows, alignment heads, headDim, S]. Windows shorter than S are padded.
  */
 export class CrossCache implements EncodedWindows {
   readonly #shape: CacheShape;
@@ -60,7 +61,7 @@ export class CrossCache implements EncodedWindows {
   #feeds: Feeds | null = null;
   windows = 0;
   positions = 0;
-  readonly frames: number[] = [];
+  readonly chosen: WindowPositions[] = [];
 
   constructor(shape: CacheShape) {
     const empty = new Float32Array(0);
@@ -78,7 +79,7 @@ export class CrossCache implements EncodedWindows {
   reset(windows: number, positions: number): void {
     this.windows = windows;
     this.positions = positions;
-    this.frames.length = 0;
+    this.chosen.length = 0;
     this.#feeds = null;
     for (const slot of this.#slots) ensure(slot, windows * sizeOf(slot, positions));
   }
@@ -106,7 +107,7 @@ export class CrossCache implements EncodedWindows {
 
   /** Window `w` as if it were the only one. */
   only(w: number): EncodedWindows {
-    return { windows: 1, positions: this.positions, frames: [this.frames[w] as number], feeds: () => this.window(w) };
+    return { windows: 1, positions: this.positions, chosen: [this.chosen[w] as WindowPositions], feeds: () => this.window(w) };
   }
 
   /** Views of all windows. */
@@ -129,21 +130,22 @@ export class CrossCache implements EncodedWindows {
         target.fill(0, start + from * width, start + this.positions * width);
       }
     });
-    this.frames[w] = source.frames[0] as number;
+    this.chosen[w] = source.chosen[0] as WindowPositions;
   }
 
   /** A copy of window `w` alone, to decode it once more without encoding it again; into `copy`, whose own content is lost. */
   clone(w: number, copy = new CrossCache(this.#shape)): CrossCache {
-    const frames = this.frames[w] as number;
-    copy.reset(1, frames);
-    copy.frames[0] = frames;
+    const chosen = this.chosen[w] as WindowPositions;
+    const own = chosen.indices.length;
+    copy.reset(1, own);
+    copy.chosen[0] = chosen;
     copy.#slots.forEach((slot, i) => {
       const size = sizeOf(slot, this.positions);
       const data = (this.#slots[i] as Slot).data.subarray(w * size, (w + 1) * size);
       const { runs, width } = runsOf(slot);
       for (let r = 0; r < runs; r++) {
         const start = r * this.positions * width;
-        slot.data.set(data.subarray(start, start + frames * width), r * frames * width);
+        slot.data.set(data.subarray(start, start + own * width), r * own * width);
       }
     });
     return copy;
@@ -157,11 +159,11 @@ export class CrossCache implements EncodedWindows {
         const size = sizeOf(slot, this.positions);
         slot.data.copyWithin(w * size, last * size, (last + 1) * size);
       }
-      this.frames[w] = this.frames[last] as number;
+      this.chosen[w] = this.chosen[last] as WindowPositions;
     }
-    this.frames.length = last;
+    this.chosen.length = last;
     this.#feeds = null;
-    const widest = Math.max(0, ...this.frames);
+    const widest = Math.max(0, ...this.chosen.map(({ indices }) => indices.length));
     if (widest > 0 && widest <= NARROW_FROM * this.positions) {
       for (const slot of this.#slots) narrow(slot, last, this.positions, widest);
       this.positions = widest;

@@ -3,6 +3,7 @@
 import { CrossCache, type RowSource, SelfCache } from './caches.ts';
 import type { Continuation, DecodedText, DecodeJob, RunningWindow } from './decode.ts';
 import { MASKED, type ModelSession } from './model-session.ts';
+import type { WindowPositions } from './positions.ts';
 import { type PrefillOptions, prefill } from './prefill.ts';
 import { sample } from './sampling.ts';
 
@@ -64,7 +65,7 @@ export class DecodeBatch {
       const cancelled = window.job.cancelled();
       if (!cancelled && !window.isFinished) return;
       leaving.push(place);
-      onFinish(window, place, cancelled ? null : () => window.best(heads, this.cross.frames[place] as number));
+      onFinish(window, place, cancelled ? null : () => window.best(heads, (this.cross.chosen[place] as WindowPositions).indices));
     });
     if (leaving.length > 0) this.#remove(leaving);
   }

@@ -17,7 +17,8 @@ import { writeEncoderGraph } from '../model/encoder-graph.ts';
 import type { CrossCache } from './caches.ts';
 import type { DecodedText, DecodeJob } from './decode.ts';
 import { DecodeBatch } from './decode-batch.ts';
-import { MASKED, ModelSession, SAMPLES_PER_POSITION } from './model-session.ts';
+import { MASKED, ModelSession } from './model-session.ts';
+import { allPositions, SAMPLES_PER_POSITION } from './positions.ts';
 import { buildMasks, startTokens } from './rules.ts';
 import { probabilityOf } from './sampling.ts';
 
@@ -226,19 +227,19 @@ test('alignment rows are those of one pass over the whole text, through beams an
     for (const [w, result] of batch.entries()) {
       const { pcm, initial } = TOY_WINDOWS[w] as (typeof TOY_WINDOWS)[0];
       const { tokens, alignment, alignmentRows, positions, ended } = result as DecodedText;
-      assert.equal(positions, pcm.length / SAMPLES_PER_POSITION);
+      assert.deepEqual(positions, allPositions(pcm.length / SAMPLES_PER_POSITION).indices);
       // The last token of a text that the limit cut was never fed back.
       assert.equal(alignmentRows, 1 + tokens.length - (ended ? 0 : 1));
       const fed = [...initial, ...tokens.slice(0, alignmentRows - 1)];
       const whole = (await forward(toy, await encodeAlone(toy, pcm), fed, mask)).alignment;
       const frames = pcm.length / SAMPLES_PER_POSITION;
       const heads = toy.config.alignmentHeads.length;
-      assert.equal(alignment.length, heads * alignmentRows * positions);
+      assert.equal(alignment.length, heads * alignmentRows * frames);
       for (let h = 0; h < heads; h++) {
         for (let r = 0; r < alignmentRows; r++) {
           for (let f = 0; f < frames; f++) {
             const expected = whole[(h * fed.length + initial.length - 1 + r) * frames + f] as number;
-            const actual = alignment[(h * alignmentRows + r) * positions + f] as number;
+            const actual = alignment[(h * alignmentRows + r) * frames + f] as number;
             assert.ok(Math.abs(actual - expected) < 1e-3, `${beams} beams, window ${w}, head ${h}, row ${r}, frame ${f}`);
           }
         }

@@ -43,8 +43,8 @@ export interface DecodedText {
   /** Scaled q · k of the alignment heads, [heads, rows, positions]: a row for the last start token, each forced and each decoded token. */
   readonly alignment: Float32Array;
   readonly alignmentRows: number;
-  /** Positions of the window. */
-  readonly positions: number;
+  /** Which positions of the window the alignment has, ascending. */
+  readonly positions: Int32Array;
 }
 
 /** A hypothesis that reached the end of text. */
@@ -119,7 +119,7 @@ export class RunningWindow {
   }
 
   /** The likeliest finished hypothesis, or the likeliest of those that the limit cut. */
-  best(heads: number, positions: number): DecodedText {
+  best(heads: number, positions: Int32Array): DecodedText {
     const ended = [...this.#finished].sort((a, b) => b.score - a.score)[0];
     const path = pathTo(ended ? ended.node : (this.rows[0] ?? null));
     const logProbabilities = path.map((node) => node.logProbability);
@@ -131,7 +131,7 @@ export class RunningWindow {
       logProbabilities,
       ended: ended !== undefined,
       noSpeechProbability: this.noSpeechProbability,
-      alignment: gatherAlignment(rows, heads, positions),
+      alignment: gatherAlignment(rows, heads, positions.length),
       alignmentRows: rows.length,
       positions,
     };

@@ -6,6 +6,7 @@ import type { DecodedText, RunningWindow } from './decode.ts';
 import { DecodeBatch } from './decode-batch.ts';
 import { detectLanguages } from './language.ts';
 import type { ModelSession } from './model-session.ts';
+import type { WindowPositions } from './positions.ts';
 import type { TranscribeRequest } from './transcriber.ts';
 import { type EngineOptions, type Submission, urgencyOf, type Work, Workbench, WorkQueue } from './work.ts';
 
@@ -106,7 +107,7 @@ export class Engine {
   #fits(work: Work, { batch, room }: Lane, roomFactor: number): boolean {
     const windows = batch.windows.length;
     if (windows === 0) return true;
-    const needed = (windows + 1) * Math.max(batch.cross.positions, this.#bench.positions(work));
+    const needed = (windows + 1) * Math.max(batch.cross.positions, this.#bench.positions(work).indices.length);
     return windows < this.#maxBatch && needed <= room * roomFactor;
   }
 
@@ -114,10 +115,11 @@ export class Engine {
     const lane = this.#laneOf(work);
     const { cross } = lane.batch;
     try {
-      const place = cross.append(this.#bench.positions(work));
+      const positions = this.#bench.positions(work);
+      const place = cross.append(positions.indices.length);
       try {
         const startMs = performance.now();
-        await this.#encode(work, cross, place);
+        await this.#encode(work, positions, cross, place);
         const encodedMs = performance.now();
         if (work.language === null) await this.#findLanguage(work, cross, place);
         const job = this.#bench.job(work);
@@ -166,10 +168,10 @@ export class Engine {
   }
 
   /** Fills a place of the cache; a window that was encoded before is copied. */
-  async #encode(work: Work, cross: CrossCache, place: number): Promise<void> {
+  async #encode(work: Work, positions: WindowPositions, cross: CrossCache, place: number): Promise<void> {
     const encoded = this.#encoded.get(work);
     if (encoded === undefined) {
-      await this.#session.encode(this.#bench.window(work), cross, place);
+      await this.#session.encode(this.#bench.window(work), cross, place, positions);
     } else {
       cross.copyFrom(place, encoded);
       this.#spare = encoded;

@@ -8,7 +8,8 @@ import { type GoldenWindow, goldenClip, goldenInput, readGolden } from '../../te
 import { SAMPLE_RATE } from '../core/units.ts';
 import { CrossCache, SelfCache } from './caches.ts';
 import { Engine } from './engine.ts';
-import { MASKED, type ModelSession, SAMPLES_PER_POSITION, type StepOutput, sessionOptions } from './model-session.ts';
+import { MASKED, type ModelSession, type StepOutput, sessionOptions } from './model-session.ts';
+import { allPositions, SAMPLES_PER_POSITION } from './positions.ts';
 import { DEFAULT_RULES } from './rules.ts';
 
 const NAMES = ['base', 'tiny.en'] as const;
@@ -56,7 +57,13 @@ function moments(data: ArrayLike<number>): { mean: number; deviation: number } {
 
 /** What the encoder graph itself says of a window. */
 async function encoderOutputs(session: InferenceSession, samples: number): Promise<{ mel: Float32Array; encoded: Float32Array }> {
-  const outputs = await session.run({ pcm: new Tensor('float32', goldenInput(samples), [1, samples]) }, ['mel', 'encoded']);
+  const { indices, keyBias } = allPositions(samples / SAMPLES_PER_POSITION);
+  const feeds = {
+    pcm: new Tensor('float32', goldenInput(samples), [1, samples]),
+    positions: new Tensor('int64', BigInt64Array.from(indices, BigInt), [indices.length]),
+    key_bias: new Tensor('float32', keyBias, [indices.length]),
+  };
+  const outputs = await session.run(feeds, ['mel', 'encoded']);
   return { mel: outputs.mel?.data as Float32Array, encoded: outputs.encoded?.data as Float32Array };
 }
 

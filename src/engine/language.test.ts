@@ -7,7 +7,7 @@ import { testSession } from '../../test/engine.ts';
 import { joinWavs, readWav } from '../../test/wav.ts';
 import { CrossCache, SelfCache } from './caches.ts';
 import { detectLanguages } from './language.ts';
-import { SAMPLES_PER_POSITION } from './model-session.ts';
+import { SAMPLES_PER_POSITION } from './positions.ts';
 
 const { session, tokenizer } = await testSession('base', 'int8');
 after(() => session.close());

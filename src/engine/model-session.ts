@@ -5,9 +5,7 @@ import type { GraphFiles } from '../model/build-graphs.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { MASKED_SCORE } from '../model/graph-layers.ts';
 import { type CacheShape, CrossCache, type EncodedWindows, type SelfCache } from './caches.ts';
-
-/** Samples of one encoder position: 20 ms. */
-export const SAMPLES_PER_POSITION = 320;
+import { allPositions, SAMPLES_PER_POSITION, type WindowPositions } from './positions.ts';
 
 export interface StepInput {
   /** [rows, count] row-major. */
@@ -94,20 +92,31 @@ export class ModelSession {
 
   /**
    * Encodes one window into window `w` of `cache`.
-   * @param pcm 16 kHz samples with the silent margin, a multiple of SAMPLES_PER_POSITION, at most the cache's positions long
+   * @param pcm 16 kHz samples with the silent margin, a multiple of SAMPLES_PER_POSITION
+   * @param chosen which positions go through the layers, at most as many as the cache has @default all
    */
-  async encode(pcm: Float32Array, cache: CrossCache, w: number): Promise<void> {
-    const positions = pcm.length / SAMPLES_PER_POSITION;
-    const feeds = { pcm: new Tensor('float32', pcm, [1, pcm.length]) };
-    if (positions === cache.positions) {
+  async encode(
+    pcm: Float32Array,
+    cache: CrossCache,
+    w: number,
+    chosen: WindowPositions = allPositions(pcm.length / SAMPLES_PER_POSITION),
+  ): Promise<void> {
+    const { indices, keyBias } = chosen;
+    const count = indices.length;
+    const feeds = {
+      pcm: new Tensor('float32', pcm, [1, pcm.length]),
+      positions: new Tensor('int64', BigInt64Array.from(indices, BigInt), [count]),
+      key_bias: new Tensor('float32', keyBias, [count]),
+    };
+    if (count === cache.positions) {
       await this.#encoder.run(feeds, cache.window(w));
     } else {
-      this.#single.reset(1, positions);
-      this.#single.frames[0] = positions;
+      this.#single.reset(1, count);
+      this.#single.chosen[0] = chosen;
       await this.#encoder.run(feeds, this.#single.window(0));
       cache.copyFrom(w, this.#single);
     }
-    cache.frames[w] = positions;
+    cache.chosen[w] = chosen;
   }
 
   /** One pass of the decoder over all rows; the self cache grows by `count`. */
@@ -156,14 +165,14 @@ export class ModelSession {
   }
 }
 
-/** [windows, 1, queries, positions]: the padding of shorter windows is not looked at. */
+/** [windows, 1, queries, positions]: each window's own, and the padding of shorter ones is not looked at. */
 function crossBias(cross: EncodedWindows, queries: number): Float32Array {
   const bias = new Float32Array(cross.windows * queries * cross.positions);
-  cross.frames.forEach((frames, w) => {
-    if (frames === cross.positions) return;
+  cross.chosen.forEach(({ keyBias }, w) => {
     for (let q = 0; q < queries; q++) {
       const row = (w * queries + q) * cross.positions;
-      bias.fill(MASKED, row + frames, row + cross.positions);
+      bias.set(keyBias, row);
+      bias.fill(MASKED, row + keyBias.length, row + cross.positions);
     }
   });
   return bias;

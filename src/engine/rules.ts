@@ -4,10 +4,11 @@ import { deflateSync } from 'node:zlib';
 import type { ModelConfig } from '../model/config.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { MASKED } from './model-session.ts';
+import type { Strides } from './positions.ts';
 import type { Task } from './transcriber.ts';
 
 /** Names and defaults of `whisper/transcribe.py` where it has them; ARCHITECTURE.md tells how the others were chosen. */
-export interface DecodingRules {
+export interface DecodingRules extends Strides {
   /** Seconds of silence after the audio: Whisper loops when speech reaches the window's very end. @default 3 */
   readonly marginSeconds: number;
   /** A text that deflates better than this repeats itself. @default 2.4 */
@@ -28,6 +29,8 @@ export interface DecodingRules {
 
 export const DEFAULT_RULES: DecodingRules = {
   marginSeconds: 3,
+  committedStride: 2,
+  marginStride: 5,
   compressionRatioThreshold: 2.4,
   logProbabilityThreshold: -1,
   noSpeechThreshold: 0.6,

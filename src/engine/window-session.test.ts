@@ -13,7 +13,8 @@ import { writeEncoderGraph } from '../model/encoder-graph.ts';
 import type { AttentionForm, LinearForm } from '../model/graph-layers.ts';
 import { writeWindowGraph } from '../model/window-graph.ts';
 import type { DecodedText, DecodeJob } from './decode.ts';
-import { MASKED, ModelSession, SAMPLES_PER_POSITION } from './model-session.ts';
+import { MASKED, ModelSession } from './model-session.ts';
+import { SAMPLES_PER_POSITION } from './positions.ts';
 import { seededRandom } from './sampling.ts';
 import { WindowSession } from './window-session.ts';
 

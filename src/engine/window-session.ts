@@ -7,7 +7,8 @@ import { ALIGNMENT, CHOICE_SECTION } from '../model/window-graph.ts';
 import { type Continuation, type DecodedText, type DecodeJob, RunningWindow } from './decode.ts';
 import type { Device } from './device.ts';
 import { type AlignmentRow, extend, type Node } from './hypothesis.ts';
-import { SAMPLES_PER_POSITION, sessionOptions } from './model-session.ts';
+import { sessionOptions } from './model-session.ts';
+import { allPositions, SAMPLES_PER_POSITION } from './positions.ts';
 import type { PrefillOptions } from './prefill.ts';
 
 export interface EncodedJob {
@@ -159,7 +160,7 @@ function replay({ pcm, job }: EncodedJob, w: number, forcedCount: number, result
     }
     window.take(ranked(results.next, step, window.rows));
   }
-  return window.best(heads, pcm.length / SAMPLES_PER_POSITION);
+  return window.best(heads, allPositions(pcm.length / SAMPLES_PER_POSITION).indices);
 }
 
 /** All windows in one tensor, with zeros behind those that are shorter. */

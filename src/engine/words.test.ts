@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { testModelDir } from '../../test/models.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import type { DecodedText } from './decode.ts';
-import { SAMPLES_PER_POSITION } from './model-session.ts';
+import { allPositions, SAMPLES_PER_POSITION } from './positions.ts';
 import type { Word } from './transcriber.ts';
 import { attachPunctuation, timedWords } from './words.ts';
 
@@ -101,7 +101,7 @@ function decodedText(text: string, forced: number, borders: readonly number[], s
     noSpeechProbability: 0,
     alignment,
     alignmentRows: rows,
-    positions: stride,
+    positions: allPositions(stride).indices,
   };
 }
 

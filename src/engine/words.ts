@@ -3,7 +3,7 @@
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { alignRows } from './alignment.ts';
 import type { DecodedText } from './decode.ts';
-import { SAMPLES_PER_POSITION } from './model-session.ts';
+import { SAMPLES_PER_POSITION } from './positions.ts';
 import type { Word } from './transcriber.ts';
 
 /** Punctuation that belongs to the word after it, and to the word before it (`whisper/timing.py` merge_punctuations). */
@@ -23,13 +23,16 @@ export interface TimedTextInput {
 /** The new words with times in samples from the window's start. */
 export function timedWords(input: TimedTextInput, tokenizer: Tokenizer): Word[] {
   const { decoded, forced, heads, sampleCount } = input;
-  const stride = decoded.positions;
-  const frames = Math.min(stride, Math.ceil(sampleCount / SAMPLES_PER_POSITION) + 1);
+  const { positions } = decoded;
+  const stride = positions.length;
+  const heard = Math.ceil(sampleCount / SAMPLES_PER_POSITION);
+  const behind = positions.findIndex((position) => position > heard);
+  const frames = behind === -1 ? stride : behind;
   const starts = alignRows(decoded.alignment, heads, decoded.alignmentRows, stride, frames);
   /** Start of decoded token i; past the last it is the end of the one before. */
   const startOf = (i: number): number => {
     const row = Math.min(forced + i, starts.length - 1);
-    return Math.min(sampleCount, (starts[row] as number) * SAMPLES_PER_POSITION);
+    return Math.min(sampleCount, (positions[starts[row] as number] as number) * SAMPLES_PER_POSITION);
   };
   let first = 0;
   const words = tokenizer.splitWords(decoded.tokens, input.language).map(({ text, tokens }): Word => {

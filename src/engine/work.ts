@@ -6,7 +6,7 @@ import type { ModelConfig } from '../model/config.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { DecodedText, DecodeJob, SettledToken } from './decode.ts';
 import type { WindowCost } from './engine-messages.ts';
-import { SAMPLES_PER_POSITION } from './model-session.ts';
+import { allPositions, SAMPLES_PER_POSITION, thinnedPositions, type WindowPositions } from './positions.ts';
 import {
   type Attempt,
   buildMasks,
@@ -124,17 +124,27 @@ export class Workbench {
   }
 
   /** Encoder positions of the window that is decoded next, with its silent margin. */
-  positions({ request, attempt }: Work): number {
+  length({ request, attempt }: Work): number {
     const most = this.#config.maxAudioPositions;
     if (attempt.fullPad) return most;
     const samples = request.pcm.length - firstSample({ request, attempt }) + this.#rules.marginSeconds * SAMPLE_RATE;
     return Math.min(most, Math.ceil(samples / SAMPLES_PER_POSITION / POSITION_STEP) * POSITION_STEP);
   }
 
+  /** Those that go through the model. Where all else failed, it gets what it was trained on. */
+  positions(work: Work): WindowPositions {
+    const { attempt, request } = work;
+    const total = this.length(work);
+    if (attempt.fullPad) return allPositions(total);
+    const audio = Math.ceil((request.pcm.length - firstSample(work)) / SAMPLES_PER_POSITION);
+    const committed = attempt.withPrefix ? Math.floor((request.prefixSamples ?? 0) / SAMPLES_PER_POSITION) : 0;
+    return thinnedPositions({ committed, audio, total }, this.#rules);
+  }
+
   /** The audio to decode with its silent margin. */
   window(work: Work): Float32Array {
     const pcm = work.request.pcm.subarray(firstSample(work));
-    const padded = new Float32Array(this.positions(work) * SAMPLES_PER_POSITION);
+    const padded = new Float32Array(this.length(work) * SAMPLES_PER_POSITION);
     padded.set(pcm.length > padded.length ? pcm.subarray(0, padded.length) : pcm);
     return padded;
   }

@@ -1,6 +1,6 @@
 // The encoder as an ONNX graph: PCM of any length in, cross-attention keys and values out.
 
-import { type KeysAndValues, keysAndValues, selfAttention, transposedKeys } from './attention.ts';
+import { biasDimension, type KeysAndValues, keyBiasedSelfAttention, keysAndValues, selfAttention, transposedKeys } from './attention.ts';
 import type { ModelConfig } from './config.ts';
 import {
   activationType,
@@ -21,11 +21,15 @@ import type { Weights } from './weights.ts';
 /**
  * Writes the graph to `path` (and `path.data`).
  *
- * Input `pcm` [batch, samples]: 16 kHz, silence included, `samples` a multiple of 320 and at most 480 000.
- * Outputs, with S = samples / 320 positions of 20 ms:
+ * Inputs:
+ * - `pcm` [batch, samples]: 16 kHz, silence included, `samples` a multiple of 320 and at most 480 000: positions of 20 ms;
+ * - `positions` int64 [S]: which of them go through the layers, ascending; all is as Whisper does it;
+ * - `key_bias` [S]: added to the scores of their keys, ln(n) where a position stands for n of them.
+ *
+ * Outputs:
  * - `cross_k_L`, `cross_v_L` [batch, heads, S, headDim] for each decoder layer L;
  * - `align_k_L` [batch, alignment heads of L, headDim, S]: those keys again, transposed, for layers that have alignment heads;
- * - `encoded` [batch, S, width] and `mel` [batch, melBins, 2 S], to compare with other implementations (`whisper/model.py`).
+ * - `encoded` [batch, S, width] and `mel` [batch, melBins, samples / 160], to compare with other implementations (`whisper/model.py`).
  */
 export function writeEncoderGraph(path: string, weights: Weights, config: ModelConfig, form: LinearForm): void {
   writeGraph('whisper-encoder', path, (graph) => buildEncoder(layerContext(graph, weights, config, form), config));
@@ -33,7 +37,12 @@ export function writeEncoderGraph(path: string, weights: Weights, config: ModelC
 
 function buildEncoder(context: LayerContext, config: ModelConfig): void {
   const { graph, headDim } = context;
-  const { mel, encoded } = encoder(context, graph.input('pcm', 'float32', ['batch', 'samples']), config);
+  const pcm = graph.input('pcm', 'float32', ['batch', 'samples']);
+  const chosen: ChosenPositions = {
+    positions: graph.input('positions', 'int64', ['positions']),
+    keyBias: graph.input('key_bias', 'float32', ['positions']),
+  };
+  const { mel, encoded } = encoder(context, pcm, config, chosen);
   graph.op('Identity', [mel], {}, 'mel');
   graph.output('mel', 'float32', ['batch', config.melBins, 'frames']);
   graph.op('Identity', [encoded], {}, 'encoded');
@@ -43,6 +52,12 @@ function buildEncoder(context: LayerContext, config: ModelConfig): void {
     for (const name of [k, v]) graph.output(name, 'float32', ['batch', config.heads, 'positions', headDim]);
     if (align !== null) graph.output(align, 'float32', ['batch', alignmentHeadsOf(config, layer).length, headDim, 'positions']);
   }
+}
+
+/** The positions that go through the layers, the same of all windows of a batch, and what is added to the scores of their keys; [S]. */
+export interface ChosenPositions {
+  readonly positions: string;
+  readonly keyBias: string;
 }
 
 /** Keeps windows of a batch from seeing the padding of those that are shorter than it. */
@@ -57,17 +72,18 @@ export interface EncoderMask {
 
 /**
  * @param pcm float32 [batch, samples]
- * @param mask null where all windows are as long as the batch. With a mask, convolutions are written as multiplications: for those, CUDA plans
- *   anew whenever a batch has another shape than the one before
- * @returns log-mel, float32 [batch, melBins, 2 S] (with a mask [batch, 2 S, melBins]), and the encoder's output [batch, S, width]
+ * @param form some positions of windows that are all as long, or a mask. With a mask, convolutions are written as multiplications: for those,
+ *   CUDA plans anew whenever a batch has another shape than the one before
+ * @returns log-mel, float32 [batch, melBins, frames] (with a mask [batch, 2 S, melBins]), and the encoder's output [batch, S, width]
  */
 export function encoder(
   context: LayerContext,
   pcm: string,
   config: ModelConfig,
-  mask: EncoderMask | null = null,
+  form: ChosenPositions | EncoderMask,
 ): { mel: string; encoded: string } {
   const { graph } = context;
+  const mask = 'frames' in form ? form : null;
   const mel = mask === null ? logMel(graph, pcm, config.melBins) : unfoldedLogMel(graph, pcm, config.melBins);
   const typed = activationType(context) === 'float32' ? mel : graph.cast(mel, activationType(context));
   let x: string;
@@ -84,7 +100,13 @@ export function encoder(
   const length = graph.op('Shape', [x], { start: 1, end: 2 });
   const positions = positionTable(context, config, mask?.alignment ?? 1);
   x = graph.op('Add', [x, graph.op('Slice', [positions, graph.ints(0), length, graph.ints(0)])]);
-  for (let layer = 0; layer < config.encoderLayers; layer++) x = encoderLayer(context, x, `encoder.layers.${layer}`, mask?.bias ?? '');
+  let attend: Attend = (q, k, v) => selfAttention(context, { q, bias: mask?.bias ?? '' }, k, v);
+  if ('keyBias' in form) {
+    x = graph.op('Gather', [x, form.positions], { axis: 1 });
+    const dimension = biasDimension(context, form.keyBias);
+    attend = (q, k, v) => keyBiasedSelfAttention(context, q, k, v, dimension);
+  }
+  for (let layer = 0; layer < config.encoderLayers; layer++) x = encoderLayer(context, x, `encoder.layers.${layer}`, attend);
   return { mel, encoded: layerNorm(context, x, 'encoder.layer_norm') };
 }
 
@@ -100,7 +122,9 @@ function positionTable(context: LayerContext, { maxAudioPositions, width }: Mode
   });
 }
 
-function encoderLayer(context: LayerContext, x: string, prefix: string, bias: string): string {
+type Attend = (q: string, k: string, v: string) => string;
+
+function encoderLayer(context: LayerContext, x: string, prefix: string, attend: Attend): string {
   const { graph } = context;
   const normed = layerNorm(context, x, `${prefix}.self_attn_layer_norm`);
   const [q, k, v] = ['q_proj', 'k_proj', 'v_proj'].map((name) => linear(context, normed, `${prefix}.self_attn.${name}`)) as [
@@ -108,8 +132,7 @@ function encoderLayer(context: LayerContext, x: string, prefix: string, bias: st
     string,
     string,
   ];
-  const attended = selfAttention(context, { q, bias }, k, v);
-  const residual = graph.op('Add', [x, linear(context, attended, `${prefix}.self_attn.out_proj`)]);
+  const residual = graph.op('Add', [x, linear(context, attend(q, k, v), `${prefix}.self_attn.out_proj`)]);
   return feedForward(context, residual, prefix);
 }
 

@@ -109,7 +109,11 @@ for (const name of Object.keys(SIZES)) {
     checkWiring(encoder.graph);
     checkWiring(decoder.graph);
 
-    assert.deepEqual(signature(encoder.graph.input), ['pcm: FLOAT[batch, samples]']);
+    assert.deepEqual(signature(encoder.graph.input), [
+      'pcm: FLOAT[batch, samples]',
+      'positions: INT64[positions]',
+      'key_bias: FLOAT[positions]',
+    ]);
     const cross = (positions: string, batch: string): string[] =>
       [0, 1].flatMap((l) => [
         `cross_k_${l}: FLOAT[${batch}, ${heads}, ${positions}, ${HEAD_WIDTH}]`,
