@@ -25,7 +25,7 @@ const enginesWith = (rules: DecodingRules) => ({
   batched: new BatchEngine(windows, tokenizer, { rules, maxBatch: 8, maxPositions: 8 * config.maxAudioPositions }),
 });
 /** A device takes all positions. */
-const RULES: DecodingRules = { ...DEFAULT_RULES, committedStride: 1, marginStride: 1 };
+const RULES: DecodingRules = { ...DEFAULT_RULES, committedStride: 1, silenceStride: 1 };
 const engines = enginesWith(RULES);
 
 const clips = await Promise.all((await testClips()).map(async (clip) => ({ ...clip, pcm: (await readWav(clip.file)).pcm })));

@@ -103,11 +103,11 @@ export class Engine {
     });
   }
 
-  /** All windows of a lane take the room of its longest. */
+  /** All windows of a lane take the room of its longest, at most their own length. */
   #fits(work: Work, { batch, room }: Lane, roomFactor: number): boolean {
     const windows = batch.windows.length;
     if (windows === 0) return true;
-    const needed = (windows + 1) * Math.max(batch.cross.positions, this.#bench.positions(work).indices.length);
+    const needed = (windows + 1) * Math.max(batch.cross.positions, this.#bench.length(work));
     return windows < this.#maxBatch && needed <= room * roomFactor;
   }
 
@@ -115,11 +115,11 @@ export class Engine {
     const lane = this.#laneOf(work);
     const { cross } = lane.batch;
     try {
-      const positions = this.#bench.positions(work);
-      const place = cross.append(positions.indices.length);
+      const chosen = this.#encoded.get(work)?.chosen[0] ?? this.#bench.positions(work);
+      const place = cross.append(chosen.indices.length);
       try {
         const startMs = performance.now();
-        await this.#encode(work, positions, cross, place);
+        await this.#encode(work, chosen, cross, place);
         const encodedMs = performance.now();
         if (work.language === null) await this.#findLanguage(work, cross, place);
         const job = this.#bench.job(work);
@@ -168,10 +168,10 @@ export class Engine {
   }
 
   /** Fills a place of the cache; a window that was encoded before is copied. */
-  async #encode(work: Work, positions: WindowPositions, cross: CrossCache, place: number): Promise<void> {
+  async #encode(work: Work, chosen: WindowPositions, cross: CrossCache, place: number): Promise<void> {
     const encoded = this.#encoded.get(work);
     if (encoded === undefined) {
-      await this.#session.encode(this.#bench.window(work), cross, place, positions);
+      await this.#session.encode(this.#bench.window(work), cross, place, chosen);
     } else {
       cross.copyFrom(place, encoded);
       this.#spare = encoded;

@@ -1,12 +1,22 @@
-// Which positions of a window go through the model. Where neighbours look alike, in speech that is there as context only and in silence,
+// Which positions of a window go through the model. Where neighbours look alike, in silence and in speech that is there as context only,
 // one position stands for several.
 
 /** Samples of one encoder position: 20 ms. */
 export const SAMPLES_PER_POSITION = 320;
 
-/** New words are heard from a little before the new audio on, and a word's end reaches into the silence behind it: 0.2 s and 0.5 s in full. */
-const COMMITTED_GUARD = 10;
-const MARGIN_GUARD = 25;
+/** A position without a sample of this magnitude (-60 dBFS) is silent. */
+const SILENCE_PEAK = 1e-3;
+/** Taken in full: 0.2 s before new audio and before the end of a silence, where a word begins, and 0.5 s behind one that has ended. */
+const BEFORE_WORDS = 10;
+const BEHIND_WORDS = 25;
+
+/** One position in so many is taken; 1: all. Of no effect on a device, which takes all. */
+export interface Strides {
+  /** Of committed speech at a window's start. @default 2 */
+  readonly committedStride: number;
+  /** Of silence inside a window, and of the margin behind it where that does not fill the window up to 30 s. @default 5 */
+  readonly silenceStride: number;
+}
 
 export interface WindowPositions {
   /** Ascending, counted from the window's start. */
@@ -15,41 +25,58 @@ export interface WindowPositions {
   readonly keyBias: Float32Array;
 }
 
-/** One position in so many is taken; 1: all. Of no effect on a device, which takes all. */
-export interface Strides {
-  /** Of committed speech at a window's start. @default 2 */
-  readonly committedStride: number;
-  /** Of the silent margin, but not where it fills the window up to 30 s. @default 5 */
-  readonly marginStride: number;
-}
-
-/** A window in positions: first what is committed, then new audio up to `audio`, then the silent margin up to `total`. */
-export interface WindowSpans {
-  readonly committed: number;
-  readonly audio: number;
-  readonly total: number;
-}
-
 /** All of them, each for itself. */
 export const allPositions = (total: number): WindowPositions => ({
   indices: Int32Array.from({ length: total }, (_, i) => i),
   keyBias: new Float32Array(total),
 });
 
-export function thinnedPositions({ committed, audio, total }: WindowSpans, { committedStride, marginStride }: Strides): WindowPositions {
+/** A window in positions: audio whose words are known, audio whose words are asked for, the silent margin. */
+export interface WindowSpans {
+  readonly committed: number;
+  /** All three. */
+  readonly total: number;
+}
+
+/** @param pcm the window's audio, which the margin follows */
+export function thinnedPositions(
+  pcm: Float32Array,
+  { committed, total }: WindowSpans,
+  { committedStride, silenceStride }: Strides,
+): WindowPositions {
+  const strides = new Uint8Array(total).fill(1);
+  strides.fill(committedStride, 0, Math.max(0, committed - BEFORE_WORDS));
+  for (const { from, to } of silences(pcm, total)) {
+    const end = to === total ? to : to - BEFORE_WORDS;
+    if (from + BEHIND_WORDS < end) strides.fill(silenceStride, from + BEHIND_WORDS, end);
+  }
   const indices: number[] = [];
   const keyBias: number[] = [];
-  const take = (from: number, to: number, stride: number): void => {
-    for (let i = from; i < to; i += stride) {
-      const count = Math.min(stride, to - i);
-      indices.push(i + (count >> 1));
-      keyBias.push(Math.log(count));
-    }
-  };
-  const fullFrom = Math.max(0, committed - COMMITTED_GUARD);
-  const fullTo = Math.min(total, audio + MARGIN_GUARD);
-  take(0, fullFrom, committedStride);
-  take(fullFrom, fullTo, 1);
-  take(fullTo, total, marginStride);
+  for (let i = 0; i < total; ) {
+    const stride = strides[i] as number;
+    let count = 1;
+    while (count < stride && strides[i + count] === stride) count++;
+    indices.push(i + (count >> 1));
+    keyBias.push(Math.log(count));
+    i += count;
+  }
   return { indices: Int32Array.from(indices), keyBias: Float32Array.from(keyBias) };
+}
+
+/** Runs of silent positions, in order. */
+function silences(pcm: Float32Array, total: number): { from: number; to: number }[] {
+  const runs: { from: number; to: number }[] = [];
+  for (let position = 0, from = 0; position <= total; position++) {
+    if (position < total && isSilent(pcm, position)) continue;
+    if (from < position) runs.push({ from, to: position });
+    from = position + 1;
+  }
+  return runs;
+}
+
+function isSilent(pcm: Float32Array, position: number): boolean {
+  const start = position * SAMPLES_PER_POSITION;
+  const end = Math.min(pcm.length, start + SAMPLES_PER_POSITION);
+  for (let i = start; i < end; i++) if (Math.abs(pcm[i] as number) >= SILENCE_PEAK) return false;
+  return true;
 }

@@ -26,7 +26,7 @@ import {
 const RULES: DecodingRules = {
   marginSeconds: 2,
   committedStride: 3,
-  marginStride: 4,
+  silenceStride: 4,
   compressionRatioThreshold: 3,
   logProbabilityThreshold: -2,
   noSpeechThreshold: 0.5,

@@ -30,7 +30,7 @@ export interface DecodingRules extends Strides {
 export const DEFAULT_RULES: DecodingRules = {
   marginSeconds: 3,
   committedStride: 2,
-  marginStride: 5,
+  silenceStride: 5,
   compressionRatioThreshold: 2.4,
   logProbabilityThreshold: -1,
   noSpeechThreshold: 0.6,

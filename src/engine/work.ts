@@ -136,9 +136,9 @@ export class Workbench {
     const { attempt, request } = work;
     const total = this.length(work);
     if (attempt.fullPad) return allPositions(total);
-    const audio = Math.ceil((request.pcm.length - firstSample(work)) / SAMPLES_PER_POSITION);
-    const committed = attempt.withPrefix ? Math.floor((request.prefixSamples ?? 0) / SAMPLES_PER_POSITION) : 0;
-    return thinnedPositions({ committed, audio, total }, this.#rules);
+    const first = firstSample(work);
+    const committed = Math.floor(((request.prefixSamples ?? 0) - first) / SAMPLES_PER_POSITION);
+    return thinnedPositions(request.pcm.subarray(first), { committed, total }, this.#rules);
   }
 
   /** The audio to decode with its silent margin. */
