@@ -31,17 +31,14 @@ export const allPositions = (total: number): WindowPositions => ({
   keyBias: new Float32Array(total),
 });
 
-/** A window in positions: audio whose words are known, audio whose words are asked for, the silent margin. */
-export interface WindowSpans {
-  readonly committed: number;
-  /** All three. */
-  readonly total: number;
-}
-
-/** @param pcm the window's audio, which the margin follows */
+/**
+ * @param pcm the window's audio, which the margin follows
+ * @param total positions of both
+ * @param committed positions at the start whose words are known
+ */
 export function thinnedPositions(
   pcm: Float32Array,
-  { committed, total }: WindowSpans,
+  { committed, total }: { readonly committed: number; readonly total: number },
   { committedStride, silenceStride }: Strides,
 ): WindowPositions {
   const strides = new Uint8Array(total).fill(1);
