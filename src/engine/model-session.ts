@@ -44,8 +44,9 @@ export const sessionOptions = (threads: number): InferenceSession.SessionOptions
   intraOpNumThreads: threads,
   interOpNumThreads: 1,
   graphOptimizationLevel: 'all',
-  // Plans are kept per shape, and every window has its own.
+  // Plans are kept per shape, and every window has its own; so does onnxruntime's arena grow with them, and never shrinks.
   enableMemPattern: false,
+  enableCpuMemArena: false,
   logSeverityLevel: 3,
   extra: {
     session: {
