@@ -1,6 +1,6 @@
 // npm run bench:windows: what a rule of the engine costs and what it is worth: word errors over processor time, a value at a time.
 
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defaultCacheDir, modelAccess } from '../src/cli/environment.ts';
 import { createTranscriber } from '../src/engine/create.ts';
@@ -9,7 +9,7 @@ import type { SpeechDetector, Transcriber } from '../src/engine/transcriber.ts';
 import { locateModel } from '../src/model/locate.ts';
 import type { StreamEvent } from '../src/protocol/stream-messages.ts';
 import { createLiveSession } from '../src/streaming/live.ts';
-import { speechClips } from './capacity/clips.ts';
+import { planPcm, speechClips } from './capacity/clips.ts';
 import { planStream, SAMPLE_RATE, type StreamPlan } from './capacity/plan.ts';
 import { countErrors, type ErrorCount } from './capacity/wer.ts';
 import { benchPython, PythonWorker } from './python.ts';
@@ -20,15 +20,6 @@ import { plotVariants, type VariantPoint } from './windows/plot.ts';
 /** Streams that run side by side: as many windows as two engines batch. */
 const STREAMS_AT_ONCE = 8;
 const PUSH_SAMPLES = SAMPLE_RATE;
-
-async function pcmOf({ parts, sampleCount }: StreamPlan): Promise<Float32Array> {
-  const pcm = new Float32Array(sampleCount);
-  for (const { pcmFile, startSample, sampleCount: count } of parts) {
-    const bytes = await readFile(pcmFile);
-    for (let i = 0; i < count; i++) pcm[startSample + i] = bytes.readInt16LE(2 * i) / 32_768;
-  }
-  return pcm;
-}
 
 /** The stream's finals, the audio fed as fast as it is taken. */
 async function textOf(plan: StreamPlan, transcriber: Transcriber, speechDetector: SpeechDetector): Promise<string> {
@@ -50,7 +41,7 @@ async function textOf(plan: StreamPlan, transcriber: Transcriber, speechDetector
       },
     },
   );
-  const pcm = await pcmOf(plan);
+  const pcm = await planPcm(plan);
   for (let start = 0; start < pcm.length; start += PUSH_SAMPLES) session.push(pcm.subarray(start, start + PUSH_SAMPLES));
   await session.end();
   return texts.join(' ');

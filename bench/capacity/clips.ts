@@ -1,10 +1,10 @@
 // The speech that streams play: English clips of the corpora, decoded once into .cache.
 
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { benchClips } from '../corpus.ts';
 import type { PythonWorker } from '../python.ts';
-import type { PcmClip } from './plan.ts';
+import type { PcmClip, StreamPlan } from './plan.ts';
 
 const BYTES_PER_SAMPLE = 2;
 
@@ -21,4 +21,14 @@ export async function speechClips(corpora: readonly string[], decoder: PythonWor
     decoded.push({ name, pcmFile, sampleCount: (await stat(pcmFile)).size / BYTES_PER_SAMPLE, text });
   }
   return decoded;
+}
+
+/** All that a stream plays, silence included. */
+export async function planPcm({ parts, sampleCount }: StreamPlan): Promise<Float32Array> {
+  const pcm = new Float32Array(sampleCount);
+  for (const { pcmFile, startSample, sampleCount: count } of parts) {
+    const bytes = await readFile(pcmFile);
+    for (let i = 0; i < count; i++) pcm[startSample + i] = bytes.readInt16LE(BYTES_PER_SAMPLE * i) / 32_768;
+  }
+  return pcm;
 }

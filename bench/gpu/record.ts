@@ -2,7 +2,7 @@
 //
 //   node --import tsx bench/gpu/record.ts [--corpus FOLDER] [--streams N] [--seconds N]
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -14,7 +14,7 @@ import type { SpeechDetector, TranscribeRequest, TranscribeResult, Transcriber }
 import { locateModel } from '../../src/model/locate.ts';
 import type { StreamEvent } from '../../src/protocol/stream-messages.ts';
 import { createLiveSession } from '../../src/streaming/live.ts';
-import { speechClips } from '../capacity/clips.ts';
+import { planPcm, speechClips } from '../capacity/clips.ts';
 import { planStream, type StreamPlan } from '../capacity/plan.ts';
 import { benchPython, PythonWorker } from '../python.ts';
 import { RECORDING_FILE, type RecordedWindow, type Recording } from './recorded.ts';
@@ -92,7 +92,7 @@ async function recordStream({ transcriber, speechDetector }: Parts, plan: Stream
     while (outstanding > 0);
     await nextTurn();
   };
-  for (const frame of framesOf(plan)) {
+  for (const frame of framesOf(await planPcm(plan))) {
     receivedSamples += frame.length;
     session.push(frame);
     await settled();
@@ -102,13 +102,8 @@ async function recordStream({ transcriber, speechDetector }: Parts, plan: Stream
   return windows.map(({ window, wordAges }) => ({ ...window, wordAges }));
 }
 
-function* framesOf({ parts, sampleCount }: StreamPlan): Generator<Float32Array> {
-  const pcm = new Float32Array(sampleCount);
-  for (const { pcmFile, startSample } of parts) {
-    const bytes = readFileSync(pcmFile);
-    for (let i = 0; i < bytes.length / 2; i++) pcm[startSample + i] = bytes.readInt16LE(2 * i) / 32_768;
-  }
-  for (let start = 0; start < sampleCount; start += FRAME_SAMPLES) yield pcm.slice(start, start + FRAME_SAMPLES);
+function* framesOf(pcm: Float32Array): Generator<Float32Array> {
+  for (let start = 0; start < pcm.length; start += FRAME_SAMPLES) yield pcm.slice(start, start + FRAME_SAMPLES);
 }
 
 async function record(): Promise<void> {

@@ -5,9 +5,8 @@ import { after, test } from 'node:test';
 import { testSession } from '../../test/engine.ts';
 import { goldenClip, readGolden } from '../../test/golden/golden.ts';
 import { Engine } from './engine.ts';
-import { SAMPLES_PER_POSITION } from './positions.ts';
 import { DEFAULT_RULES, type DecodingRules } from './rules.ts';
-import type { TranscribeRequest, TranscribeResult, Word } from './transcriber.ts';
+import type { TranscribeRequest, TranscribeResult } from './transcriber.ts';
 
 const { session, tokenizer } = await testSession('tiny.en', 'int8');
 after(() => session.close());
@@ -86,8 +85,11 @@ test('words that will be heard again are not searched for', async () => {
   assert.deepEqual([await attempts(0), await attempts(firstEnd - 1)], [1, 1]);
 });
 
-test('a draft saves steps and changes nothing; the cost tells how many tokens were right', async () => {
-  const engine = engineWith(CONTENT);
+test('a draft saves steps and changes nothing; the cost tells how many tokens were right', async (context) => {
+  // In int8, kernels round otherwise for several tokens than for one.
+  const exact = await testSession('tiny.en', 'float32');
+  context.after(() => exact.session.close());
+  const engine = new Engine(exact.session, exact.tokenizer, { rules: { ...DEFAULT_RULES, ...CONTENT }, maxBatch: 1 });
   const { result: plain, cost: without } = await engine.submit(request()).answer;
   const tokens = plain.words.flatMap((word) => word.tokens);
   assert.equal(without.draftTokens + without.acceptedTokens, 0);
@@ -100,14 +102,9 @@ test('a draft saves steps and changes nothing; the cost tells how many tokens we
   ] as const) {
     const { result, cost } = await engine.submit(request({ draft })).answer;
     assert.deepEqual(
-      result.words.map(({ text }) => text),
-      plain.words.map(({ text }) => text),
+      result.words.map(({ text, start, end }) => [text, start, end]),
+      plain.words.map(({ text, start, end }) => [text, start, end]),
     );
-    // int8 kernels round otherwise for several tokens; in float32 times are the same (drafts.test.ts).
-    for (const [i, { start, end }] of result.words.entries()) {
-      const { start: plainStart, end: plainEnd } = plain.words[i] as Word;
-      assert.ok(Math.abs(start - plainStart) <= SAMPLES_PER_POSITION && Math.abs(end - plainEnd) <= SAMPLES_PER_POSITION);
-    }
     assert.deepEqual([cost.draftTokens, cost.acceptedTokens], [draft.length, accepted]);
     assert.equal(cost.steps, without.steps - accepted);
   }

@@ -103,7 +103,7 @@ export class Engine {
     });
   }
 
-  /** All windows of a lane take the room of its longest, at most their own length. */
+  /** All windows of a lane take the room of its longest. How many positions this one will have is known when it starts: at most its length. */
   #fits(work: Work, { batch, room }: Lane, roomFactor: number): boolean {
     const windows = batch.windows.length;
     if (windows === 0) return true;

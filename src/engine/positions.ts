@@ -1,11 +1,13 @@
 // Which positions of a window go through the model. Where neighbours look alike, in silence and in speech that is there as context only,
 // one position stands for several.
 
+import { measureLevel } from '../audio/level.ts';
+
 /** Samples of one encoder position: 20 ms. */
 export const SAMPLES_PER_POSITION = 320;
 
-/** A position without a sample of this magnitude (-60 dBFS) is silent. */
-const SILENCE_PEAK = 1e-3;
+/** A position whose samples all lie below it is silent. */
+const SILENCE_PEAK_DBFS = -60;
 /** Taken in full: 0.2 s before new audio and before the end of a silence, where a word begins, and 0.5 s behind one that has ended. */
 const BEFORE_WORDS = 10;
 const BEHIND_WORDS = 25;
@@ -71,9 +73,5 @@ function silences(pcm: Float32Array, total: number): { from: number; to: number 
   return runs;
 }
 
-function isSilent(pcm: Float32Array, position: number): boolean {
-  const start = position * SAMPLES_PER_POSITION;
-  const end = Math.min(pcm.length, start + SAMPLES_PER_POSITION);
-  for (let i = start; i < end; i++) if (Math.abs(pcm[i] as number) >= SILENCE_PEAK) return false;
-  return true;
-}
+const isSilent = (pcm: Float32Array, position: number): boolean =>
+  measureLevel(pcm.subarray(position * SAMPLES_PER_POSITION, (position + 1) * SAMPLES_PER_POSITION)).peakDbfs < SILENCE_PEAK_DBFS;
