@@ -4,8 +4,9 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { defaultCacheDir } from '../src/cli/environment.ts';
 import { ModelSession } from '../src/engine/model-session.ts';
-import { buildGraphs, type GraphFiles, type Precision } from '../src/model/build-graphs.ts';
+import { buildGraphs, type GraphFiles } from '../src/model/build-graphs.ts';
 import { type ModelConfig, readModelConfig } from '../src/model/config.ts';
+import type { Precision } from '../src/model/graph-layers.ts';
 import { loadTokenizer, type Tokenizer } from '../src/tokenizer/tokenizer.ts';
 import { testModelDir } from './models.ts';
 

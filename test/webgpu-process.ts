@@ -11,7 +11,7 @@ import { fakeWeights, toyConfig } from './toy-model.ts';
 const [graphDir = '', modelDir = ''] = process.argv.slice(2);
 const config = toyConfig({ width: 128 });
 const graph = join(graphDir, 'windows.onnx');
-writeWindowGraph(graph, fakeWeights(config, 'random'), config, { encoder: 'float32', decoder: 'float32' }, 'composed');
+writeWindowGraph(graph, fakeWeights(config, 'random'), config, 'float32', 'composed');
 
 const LENGTHS = [25, 40];
 

@@ -3,8 +3,8 @@
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Device } from '../../src/engine/device.ts';
-import type { Precision } from '../../src/model/build-graphs.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
+import type { Precision } from '../../src/model/graph-layers.ts';
 import { type Origin, product } from './product.ts';
 import { writeRandomModel } from './random-model.ts';
 import { type ShapeName, shapeOf } from './shapes.ts';

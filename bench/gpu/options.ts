@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import type { Device } from '../../src/engine/device.ts';
-import type { Precision } from '../../src/model/build-graphs.ts';
+import type { Precision } from '../../src/model/graph-layers.ts';
 import type { Origin } from './product.ts';
 import { SHAPE_NAMES, type ShapeName } from './shapes.ts';
 

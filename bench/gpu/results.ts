@@ -3,8 +3,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Precision } from '../../src/model/build-graphs.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
+import type { Precision } from '../../src/model/graph-layers.ts';
 import { largestInTime, type Rung } from './ladder.ts';
 import type { Gpu } from './machine.ts';
 import type { GpuOptions } from './options.ts';

@@ -1,7 +1,7 @@
 // What is measured, in order of worth: what stands first gets its time even where there is little.
 
 import { fileURLToPath } from 'node:url';
-import type { Precision } from '../../src/model/build-graphs.ts';
+import type { Precision } from '../../src/model/graph-layers.ts';
 import type { Stage } from './budget.ts';
 import { runChild } from './child.ts';
 import { startCount } from './ladder.ts';

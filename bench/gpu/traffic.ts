@@ -1,7 +1,7 @@
 // The least that a step of the decoder has to read of a device's memory, and how fast devices can read at most. Pure.
 
-import type { Precision } from '../../src/model/build-graphs.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
+import type { Precision } from '../../src/model/graph-layers.ts';
 
 const BYTES = { int8: 1, float16: 2, float32: 4 } as const satisfies Record<Precision, number>;
 

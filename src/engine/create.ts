@@ -2,8 +2,9 @@
 
 import { availableParallelism } from 'node:os';
 import { SAMPLE_RATE } from '../core/units.ts';
-import { areGraphsBuilt, type Precision } from '../model/build-graphs.ts';
+import { areGraphsBuilt } from '../model/build-graphs.ts';
 import { readModelConfig } from '../model/config.ts';
+import type { Precision } from '../model/graph-layers.ts';
 import { type Device, GRAPH_FORMS } from './device.ts';
 import { mostPositions } from './device-memory.ts';
 import { type EngineAnswer, type EngineThread, openAllThreads, openEngineThread } from './engine-thread.ts';

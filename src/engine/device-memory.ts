@@ -1,7 +1,7 @@
 // How many encoder positions a batch may hold in a device's memory: an estimate, which running out of memory corrects (batch-limit.ts). Pure.
 
-import type { Precision } from '../model/build-graphs.ts';
 import type { ModelConfig } from '../model/config.ts';
+import type { Precision } from '../model/graph-layers.ts';
 
 /** Of the memory that is left beside weights: allocators keep some, and what is freed comes back in pieces. */
 const USABLE = 0.7;

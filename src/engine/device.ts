@@ -6,7 +6,8 @@ import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import { dirname, join } from 'node:path';
 import { WhisperError } from '../core/errors.ts';
-import type { GraphForm, Precision } from '../model/build-graphs.ts';
+import type { GraphForm } from '../model/build-graphs.ts';
+import type { Precision } from '../model/graph-layers.ts';
 import type { ProbedDevice, ProbeReport } from './device-probe-worker.ts';
 import { spawnWorker } from './spawn-worker.ts';
 

@@ -49,16 +49,16 @@ const CONFIGS: Readonly<Record<string, ModelConfig>> = {
 
 /**
  * What another order of float additions may change, where logits spread over about 10. In int8 it can tip the rounding of an
- * activation, a step of 1/127 of its block's peak: measured 5e-3 in the alignment, 0.09 in the logits of a whole vocabulary.
+ * activation, a step of 1/127 of its row's peak: measured 5e-3 in the alignment, 0.19 in the logits.
  */
-const ORDER = { float32: { alignment: 5e-5, logits: 5e-5 }, int8: { alignment: 5e-2, logits: 0.15 } } as const;
+const ORDER = { float32: { alignment: 5e-5, logits: 5e-5 }, int8: { alignment: 5e-2, logits: 0.25 } } as const;
 
 async function load(config: ModelConfig, precision: 'float32' | 'int8'): Promise<ModelSession> {
   const dir = mkdtempSync(join(root, 'toy-'));
   const files = { encoder: join(dir, 'encoder.onnx'), decoder: join(dir, 'decoder.onnx') };
   const weights = fakeWeights(config, 'random');
-  writeEncoderGraph(files.encoder, weights, config, precision === 'int8' ? 'rows' : 'float32');
-  writeDecoderGraph(files.decoder, weights, config, precision === 'int8' ? 'blocks' : 'float32');
+  writeEncoderGraph(files.encoder, weights, config, precision);
+  writeDecoderGraph(files.decoder, weights, config, precision);
   return ModelSession.load(files, config, TEST_THREADS);
 }
 
@@ -96,8 +96,9 @@ async function feed(session: ModelSession, cross: CrossCache, tokens: readonly n
     alignment.forEach((rows, h) => {
       rows.push(...output.alignment.subarray(h * perHead, (h + 1) * perHead));
     });
-    // The session writes the next step's into the same memory.
-    logits = output.logits.slice();
+    // A copy: the session writes the next step's into the same memory. In int8 the mean is left out of all logits.
+    const mean = output.logits.reduce((sum, logit) => sum + logit, 0) / output.logits.length;
+    logits = output.logits.map((logit) => logit - mean);
     candidates = [...output.tokens];
     done += count;
   }

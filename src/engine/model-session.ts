@@ -53,8 +53,6 @@ export const sessionOptions = (threads: number): InferenceSession.SessionOptions
       // Threads that wait by spinning cost the other streams their processor.
       intra_op: { allow_spinning: '0' },
       set_denormal_as_zero: '1',
-      // x86 without VNNI adds int8 products in 16 bits, which overflow: the kernels for unsigned weights do not.
-      x64quantprecision: '1',
     },
   },
 });

@@ -7,31 +7,22 @@ import { join } from 'node:path';
 import type { ModelConfig } from './config.ts';
 import { writeDecoderGraph } from './decoder-graph.ts';
 import { writeEncoderGraph } from './encoder-graph.ts';
-import type { LinearForm } from './graph-layers.ts';
+import type { Precision } from './graph-layers.ts';
 import { openWeights, WEIGHT_FILES, type Weights } from './weights.ts';
 import { writeWindowGraph } from './window-graph.ts';
 
 /** Raise with every change of the graphs or of quantisation: cached graphs of other versions are built anew. */
-const BUILDER_VERSION = 5;
+const BUILDER_VERSION = 6;
 
 /** Folders of builds under way; what a killed process left is removed once nothing was written in it for so long. */
 const BUILDING_PREFIX = '.building-';
 const STALE_BUILD_MS = 60 * 60_000;
-
-/** int8 is for processors: as accurate as float32 and several times as fast. float16 is for GPUs. */
-export type Precision = 'int8' | 'float32' | 'float16';
 
 /**
  * `steps`: encoder and decoder, a graph each, for processors. `windows`: one graph that decodes whole windows, for devices whose memory caches
  * must not leave; `windows-composed`: the same without the fused kernel of attention.
  */
 export type GraphForm = 'steps' | 'windows' | 'windows-composed';
-
-const FORMS: Readonly<Record<Precision, { readonly encoder: LinearForm; readonly decoder: LinearForm }>> = {
-  int8: { encoder: 'rows', decoder: 'blocks' },
-  float32: { encoder: 'float32', decoder: 'float32' },
-  float16: { encoder: 'float16', decoder: 'float16' },
-};
 
 export interface GraphFiles {
   readonly encoder: string;
@@ -57,17 +48,17 @@ export async function areGraphsBuilt(options: BuildOptions, form: GraphForm): Pr
 
 /** The graphs' files, from the cache or freshly built. Safe to call from several processes at once: the first to finish wins. */
 export async function buildGraphs(options: BuildOptions): Promise<GraphFiles> {
-  const dir = await build(options, 'steps', (building, weights, { encoder, decoder }) => {
-    writeEncoderGraph(join(building, 'encoder.onnx'), weights, options.config, encoder);
-    writeDecoderGraph(join(building, 'decoder.onnx'), weights, options.config, decoder);
+  const dir = await build(options, 'steps', (building, weights, precision) => {
+    writeEncoderGraph(join(building, 'encoder.onnx'), weights, options.config, precision);
+    writeDecoderGraph(join(building, 'decoder.onnx'), weights, options.config, precision);
   });
   return { encoder: join(dir, 'encoder.onnx'), decoder: join(dir, 'decoder.onnx') };
 }
 
 /** The same for the graph of whole windows. */
 export async function buildWindowGraph(options: BuildOptions, form: Exclude<GraphForm, 'steps'> = 'windows'): Promise<string> {
-  const dir = await build(options, form, (building, weights, forms) => {
-    writeWindowGraph(join(building, 'windows.onnx'), weights, options.config, forms, form === 'windows' ? 'fused' : 'composed');
+  const dir = await build(options, form, (building, weights, precision) => {
+    writeWindowGraph(join(building, 'windows.onnx'), weights, options.config, precision, form === 'windows' ? 'fused' : 'composed');
   });
   return join(dir, 'windows.onnx');
 }
@@ -76,7 +67,7 @@ export async function buildWindowGraph(options: BuildOptions, form: Exclude<Grap
 async function build(
   options: BuildOptions,
   form: GraphForm,
-  write: (dir: string, weights: Weights, forms: (typeof FORMS)[Precision]) => void,
+  write: (dir: string, weights: Weights, precision: Precision) => void,
 ): Promise<string> {
   const { config, graphsDir, modelDir, precision = 'int8' } = options;
   const dir = await graphsFolder(options, form);
@@ -90,7 +81,7 @@ async function build(
   try {
     // mkdtemp would keep other users out of the finished folder for good.
     await mkdir(building);
-    write(building, weights, FORMS[precision]);
+    write(building, weights, precision);
     await rename(building, dir);
   } catch (error) {
     // Another process finished first: its folder is complete, since it appeared by the same rename.

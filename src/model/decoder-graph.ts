@@ -1,10 +1,11 @@
 // One step of the decoder as an ONNX graph: tokens and caches in; the likeliest next tokens, alignment and longer caches out.
 
 import type { ModelConfig } from './config.ts';
-import { decoderLayers, embed, logits } from './decoder-layers.ts';
+import { decoderLayers } from './decoder-layers.ts';
 import { alignmentHeadsOf, type CrossAttentionInputs } from './encoder-graph.ts';
-import { type LayerContext, type LinearForm, layerContext } from './graph-layers.ts';
+import { type LayerContext, layerContext, type Precision } from './graph-layers.ts';
 import { writeGraph } from './onnx-graph.ts';
+import { Vocabulary } from './vocabulary.ts';
 import type { Weights } from './weights.ts';
 
 /**
@@ -22,15 +23,16 @@ import type { Weights } from './weights.ts';
  *
  * Outputs:
  * - `top_values` float [R, M, k] log-probabilities after the mask, descending; `top_tokens` int64 [R, M, k];
- * - `logits` float [R, M, vocabulary] before the mask; `align` float [B, alignment heads, G · N, S]: scaled q · k;
+ * - `logits` float [R, M, vocabulary] before the mask, in int8 less a number that all tokens of a row share; `align` float [B, alignment heads, G · N, S]: scaled q · k;
  * - `present_k_L`, `present_v_L` [R, heads, P + N, headDim].
  */
-export function writeDecoderGraph(path: string, weights: Weights, config: ModelConfig, form: LinearForm): void {
-  writeGraph('whisper-decoder', path, (graph) => buildDecoder(layerContext(graph, weights, config, form), config));
+export function writeDecoderGraph(path: string, weights: Weights, config: ModelConfig, precision: Precision): void {
+  writeGraph('whisper-decoder', path, (graph) => buildDecoder(layerContext(graph, weights, config, precision), config));
 }
 
 function buildDecoder(context: LayerContext, config: ModelConfig): void {
   const { graph, headDim } = context;
+  const vocabulary = new Vocabulary(context.weights, config);
   const tokens = graph.input('tokens', 'int64', ['R', 'N']);
   const positions = graph.input('positions', 'int64', ['R', 'N']);
   const selfBias = graph.input('self_bias', 'float32', ['R', 1, 'N', 'PN']);
@@ -47,7 +49,7 @@ function buildDecoder(context: LayerContext, config: ModelConfig): void {
     return { k: k as string, v: v as string, align };
   });
 
-  const embedded = embed(context, config, tokens, positions);
+  const embedded = vocabulary.embed(context, tokens, positions);
   const rowShape = graph.op('Shape', [embedded]);
   const windows = graph.op('Shape', [(cross[0] as CrossAttentionInputs).k], { start: 0, end: 1 });
   const groupShape = graph.op('Concat', [windows, graph.ints(-1, config.width)], { axis: 0 });
@@ -67,7 +69,7 @@ function buildDecoder(context: LayerContext, config: ModelConfig): void {
   graph.output('align', 'float32', ['B', config.alignmentHeads.length, 'GN', 'S']);
 
   const select = graph.op('Unsqueeze', [graph.input('select', 'int64', ['R', 'M']), graph.ints(-1)]);
-  const predicted = logits(context, config, graph.op('GatherND', [x, select], { batch_dims: 1 }));
+  const predicted = vocabulary.logits(context, graph.op('GatherND', [x, select], { batch_dims: 1 }));
   graph.op('Identity', [predicted], {}, 'logits');
   graph.output('logits', 'float32', ['R', 'M', config.vocabularySize]);
   const masked = graph.op('Add', ['logits', graph.input('mask', 'float32', ['MR', 'MM', config.vocabularySize])]);

@@ -1,23 +1,9 @@
-// The decoder's layers and its vocabulary, written into whichever graph runs them: a step at a time, or a whole window in a loop.
+// The decoder's layers, written into whichever graph runs them: a step at a time, or a whole window in a loop.
 
 import { attention, cachedAttention, type KeysAndValues } from './attention.ts';
 import type { ModelConfig } from './config.ts';
 import { alignmentHeadsOf, type CrossAttentionInputs } from './encoder-graph.ts';
-import {
-  activationScalar,
-  activationType,
-  type BlockTable,
-  blockMatMul,
-  blockTable,
-  feedForward,
-  type LayerContext,
-  type LinearForm,
-  layerNorm,
-  linear,
-  splitHeads,
-  tensor,
-} from './graph-layers.ts';
-import { BLOCK_SIZE } from './quantise.ts';
+import { activationScalar, blockLinear, feedForward, type LayerContext, layerNorm, linear, splitHeads } from './graph-layers.ts';
 
 export interface DecoderLayersInput {
   /** [rows, N, width], embedded */
@@ -54,7 +40,8 @@ export function decoderLayers(context: LayerContext, config: ModelConfig, input:
   for (let layer = 0; layer < config.decoderLayers; layer++) {
     const self = selfAttention(context, x, layer, input);
     const cross = crossAttention(context, self.x, layer, config, input);
-    x = feedForward(context, cross.x, `decoder.layers.${layer}`);
+    // A few of its hidden values outweigh the rest by far.
+    x = feedForward(context, cross.x, `decoder.layers.${layer}`, blockLinear);
     present.push(self.present);
     if (cross.alignment) alignments.push(cross.alignment);
   }
@@ -102,39 +89,3 @@ function crossAttention(
   const scaled = graph.op('Mul', [ofHeads, activationScalar(context, context.headDim ** -0.5)]);
   return { x: residual, alignment: graph.op('MatMul', [scaled, align]) };
 }
-
-/** The embedding of tokens at positions, [rows, N, width]. */
-export function embed(context: LayerContext, config: ModelConfig, tokens: string, positions: string): string {
-  const { graph } = context;
-  const places = tensor(context, 'decoder.embed_positions.weight');
-  return graph.op('Add', [embedTokens(context, config, tokens), graph.op('Gather', [places, positions])]);
-}
-
-const TOKENS = 'decoder.embed_tokens';
-
-function embedTokens(context: LayerContext, config: ModelConfig, tokens: string): string {
-  const { graph, form } = context;
-  if (!isBlocks(form)) return graph.op('Gather', [tensor(context, `${TOKENS}.weight`), tokens]);
-  const { values, scales, inputs } = vocabularyTable(context, config);
-  const integers = graph.op('Sub', [graph.cast(graph.op('Gather', [values, tokens]), 'float32'), graph.scalar(128)]);
-  const scale = graph.op('Unsqueeze', [graph.op('Gather', [scales, tokens]), graph.ints(-1)]);
-  const padded = graph.op('Reshape', [graph.op('Mul', [integers, scale]), graph.ints(0, 0, -1)]);
-  if (inputs % BLOCK_SIZE === 0) return padded;
-  return graph.op('Slice', [padded, graph.ints(0), graph.ints(inputs), graph.ints(2)]);
-}
-
-/** Logits of [rows, M, width] before the last norm, float32 [rows, M, vocabulary]: the embedding read the other way round. */
-export function logits(context: LayerContext, config: ModelConfig, x: string): string {
-  const { graph, form } = context;
-  const normed = layerNorm(context, x, 'decoder.layer_norm');
-  if (isBlocks(form)) return blockMatMul(graph, normed, vocabularyTable(context, config), '');
-  const shape = graph.op('Concat', [graph.op('Shape', [normed], { start: 0, end: 2 }), graph.ints(config.vocabularySize)], { axis: 0 });
-  const rows = graph.op('Reshape', [normed, graph.ints(-1, config.width)]);
-  const values = graph.op('Reshape', [graph.op('Gemm', [rows, tensor(context, `${TOKENS}.weight`)], { transB: 1 }), shape]);
-  return activationType(context) === 'float32' ? values : graph.cast(values, 'float32');
-}
-
-const vocabularyTable = ({ graph, weights }: LayerContext, { vocabularySize, width }: ModelConfig): BlockTable =>
-  blockTable(graph, TOKENS, vocabularySize, width, () => weights.read(`${TOKENS}.weight`));
-
-const isBlocks = (form: LinearForm): boolean => form === 'rows' || form === 'blocks';

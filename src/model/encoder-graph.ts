@@ -7,10 +7,10 @@ import {
   feedForward,
   floats,
   type LayerContext,
-  type LinearForm,
   layerContext,
   layerNorm,
   linear,
+  type Precision,
   tensor,
   transpose,
 } from './graph-layers.ts';
@@ -31,8 +31,8 @@ import type { Weights } from './weights.ts';
  * - `align_k_L` [batch, alignment heads of L, headDim, S]: those keys again, transposed, for layers that have alignment heads;
  * - `encoded` [batch, S, width] and `mel` [batch, melBins, samples / 160], to compare with other implementations (`whisper/model.py`).
  */
-export function writeEncoderGraph(path: string, weights: Weights, config: ModelConfig, form: LinearForm): void {
-  writeGraph('whisper-encoder', path, (graph) => buildEncoder(layerContext(graph, weights, config, form), config));
+export function writeEncoderGraph(path: string, weights: Weights, config: ModelConfig, precision: Precision): void {
+  writeGraph('whisper-encoder', path, (graph) => buildEncoder(layerContext(graph, weights, config, precision), config));
 }
 
 function buildEncoder(context: LayerContext, config: ModelConfig): void {

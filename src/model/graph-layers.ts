@@ -5,16 +5,11 @@ import { BLOCK_SIZE, quantiseBlocks, quantiseColumns } from './quantise.ts';
 import { toHalves } from './tensor-values.ts';
 import type { Weights } from './weights.ts';
 
-/** What a graph computes its linear layers in; see ARCHITECTURE.md, "Precision". */
-export type LinearForm =
-  /** float32 weights and activations */
-  | 'float32'
-  /** float16 weights and activations, for GPUs; log-mel and the soft-max over the vocabulary stay float32 */
-  | 'float16'
-  /** int8, a weight scale each column and an activation scale each row: fastest on many rows (encoder) */
-  | 'rows'
-  /** int8, a weight and an activation scale each 128 values: fastest on few rows, and most exact (decoder) */
-  | 'blocks';
+/**
+ * What a graph computes its linear layers in. int8 is for processors: as accurate as float32 and several times as fast; what is between
+ * the layers stays float32. float16 is for GPUs; log-mel and the soft-max over the vocabulary stay float32.
+ */
+export type Precision = 'int8' | 'float32' | 'float16';
 
 /**
  * `fused`: onnxruntime's kernel. `composed`: plain kernels, as slow as they are exact: WebGPU's fused one takes subgroups of 8 or more
@@ -25,7 +20,7 @@ export type AttentionForm = 'fused' | 'composed';
 export interface LayerContext {
   readonly graph: OnnxGraph;
   readonly weights: Weights;
-  readonly form: LinearForm;
+  readonly precision: Precision;
   readonly attention: AttentionForm;
   readonly heads: number;
   /** Width of a head. */
@@ -36,12 +31,13 @@ export const layerContext = (
   graph: OnnxGraph,
   weights: Weights,
   { heads, width }: { readonly heads: number; readonly width: number },
-  form: LinearForm,
+  precision: Precision,
   attention: AttentionForm = 'fused',
-): LayerContext => ({ graph, weights, form, attention, heads, headDim: width / heads });
+): LayerContext => ({ graph, weights, precision, attention, heads, headDim: width / heads });
 
 /** What the activations between layers are held in. */
-export const activationType = ({ form }: Pick<LayerContext, 'form'>): 'float16' | 'float32' => (form === 'float16' ? 'float16' : 'float32');
+export const activationType = ({ precision }: Pick<LayerContext, 'precision'>): 'float16' | 'float32' =>
+  precision === 'float16' ? 'float16' : 'float32';
 
 /** Added to a score, it is as good as minus infinity, and still finite for rows that see nothing else. */
 export const MASKED_SCORE = { float16: -3e4, float32: -1e9 } as const;
@@ -69,20 +65,49 @@ export function activationScalar(context: LayerContext, value: number): string {
  * @returns [batch, rows, outputs]
  */
 export function linear(context: LayerContext, x: string, name: string): string {
-  const { graph, weights, form } = context;
-  const [outputs, inputs] = weights.shape(`${name}.weight`) as [number, number];
+  const { graph, precision, weights } = context;
+  const bias = biasOf(context, name);
   const read = (): Float32Array => weights.read(`${name}.weight`);
-  const bias = weights.has(`${name}.bias`) ? tensor(context, `${name}.bias`) : '';
-  if (form === 'blocks') return blockMatMul(graph, x, blockTable(graph, name, outputs, inputs, read), bias);
-  if (form === 'rows') {
-    const quantised = once(() => quantiseColumns(read(), outputs, inputs));
-    const w = graph.constant(`${name}.columns`, 'int8', [inputs, outputs], () => quantised().values);
-    const scales = graph.constant(`${name}.scales`, 'float32', [outputs], () => quantised().scales);
-    return rowScaledMatMul(graph, x, w, scales, bias);
-  }
+  if (precision === 'int8') return rowScaledMatMul(graph, x, columnTable(context, name, read), bias);
+  const [outputs, inputs] = weights.shape(`${name}.weight`) as [number, number];
   const w = floats(context, `${name}.transposed`, [inputs, outputs], () => transpose(read(), outputs, inputs));
   const y = graph.op('MatMul', [x, w]);
   return bias ? graph.op('Add', [y, bias]) : y;
+}
+
+/**
+ * The same with scales of weights and activations each BLOCK_SIZE inputs in int8: more exact where a few inputs outweigh all others of their
+ * row, as fast as `linear` on one row, and two to three times as slow on several.
+ */
+export function blockLinear(context: LayerContext, x: string, name: string): string {
+  const { graph, precision, weights } = context;
+  if (precision !== 'int8') return linear(context, x, name);
+  const [outputs, inputs] = weights.shape(`${name}.weight`) as [number, number];
+  const blocks = Math.ceil(inputs / BLOCK_SIZE);
+  const quantised = once(() => quantiseBlocks(weights.read(`${name}.weight`), outputs, inputs));
+  const values = graph.constant(`${name}.blocks`, 'uint8', [outputs, blocks, BLOCK_SIZE], () => quantised().values);
+  const scales = graph.constant(`${name}.scales`, 'float32', [outputs, blocks], () => quantised().scales);
+  const attributes = { K: inputs, N: outputs, bits: 8, block_size: BLOCK_SIZE, accuracy_level: 4 };
+  return graph.op('ms.MatMulNBits', [x, values, scales, '', '', biasOf(context, name)], attributes);
+}
+
+const biasOf = (context: LayerContext, name: string): string =>
+  context.weights.has(`${name}.bias`) ? tensor(context, `${name}.bias`) : '';
+
+/** An int8 matrix of one scale a column, as constants of a graph: values [inputs, outputs], scales float32 [outputs]. */
+export interface ColumnTable {
+  readonly values: string;
+  readonly scales: string;
+}
+
+/** @param read `name.weight`, [outputs, inputs] row-major */
+export function columnTable({ graph, weights }: LayerContext, name: string, read: () => Float32Array): ColumnTable {
+  const [outputs, inputs] = weights.shape(`${name}.weight`) as [number, number];
+  const quantised = once(() => quantiseColumns(read(), outputs, inputs));
+  return {
+    values: graph.constant(`${name}.columns`, 'int8', [inputs, outputs], () => quantised().values),
+    scales: graph.constant(`${name}.scales`, 'float32', [outputs], () => quantised().scales),
+  };
 }
 
 /**
@@ -90,49 +115,25 @@ export function linear(context: LayerContext, x: string, name: string): string {
  * precision (measured on `base`: the encoder's output is off by 21 %). Rows brought to a peak of 1 first share that scale
  * without loss (4.7 %), and no row depends on its company. Equal divisions are merged by onnxruntime.
  */
-function rowScaledMatMul(graph: OnnxGraph, x: string, w: string, scales: string, bias: string): string {
+export function rowScaledMatMul(graph: OnnxGraph, x: string, { values, scales }: ColumnTable, bias: string): string {
   const peak = graph.op('ReduceMax', [graph.op('Abs', [x])], { axes: [-1], keepdims: 1 });
   const divisor = graph.op('Max', [peak, graph.scalar(1e-9)]);
-  const y = graph.op('Mul', [graph.op('ms.DynamicQuantizeMatMul', [graph.op('Div', [x, divisor]), w, scales]), divisor]);
+  const y = graph.op('Mul', [graph.op('ms.DynamicQuantizeMatMul', [graph.op('Div', [x, divisor]), values, scales]), divisor]);
   return bias ? graph.op('Add', [y, bias]) : y;
 }
 
-/** An int8 matrix of one scale each BLOCK_SIZE values, as constants of a graph. */
-export interface BlockTable {
-  /** uint8 [outputs, blocks, BLOCK_SIZE], offset by 128 */
-  readonly values: string;
-  /** float32 [outputs, blocks] */
-  readonly scales: string;
-  readonly outputs: number;
-  readonly inputs: number;
-  readonly blocks: number;
-}
-
-/** @param read [outputs, inputs] row-major */
-export function blockTable(graph: OnnxGraph, name: string, outputs: number, inputs: number, read: () => Float32Array): BlockTable {
-  const quantised = once(() => quantiseBlocks(read(), outputs, inputs));
-  const blocks = Math.ceil(inputs / BLOCK_SIZE);
-  const values = graph.constant(`${name}.blocks`, 'uint8', [outputs, blocks, BLOCK_SIZE], () => quantised().values);
-  const scales = graph.constant(`${name}.scales`, 'float32', [outputs, blocks], () => quantised().scales);
-  return { values, scales, outputs, inputs, blocks };
-}
-
-/** x · dequantised(w)ᵀ + bias, activations quantised to int8 in the same blocks. */
-export function blockMatMul(graph: OnnxGraph, x: string, { values, scales, inputs, outputs }: BlockTable, bias: string): string {
-  const attributes = { K: inputs, N: outputs, bits: 8, block_size: BLOCK_SIZE, accuracy_level: 4 };
-  return graph.op('ms.MatMulNBits', [x, values, scales, '', '', bias], attributes);
-}
-
 export function layerNorm(context: LayerContext, x: string, name: string): string {
-  const inputs = [x, tensor(context, `${name}.weight`), tensor(context, `${name}.bias`)];
-  return context.graph.op('LayerNormalization', inputs, { axis: -1, epsilon: 1e-5 });
+  return normalised(context.graph, x, tensor(context, `${name}.weight`), tensor(context, `${name}.bias`));
 }
+
+export const normalised = (graph: OnnxGraph, x: string, gains: string, biases: string): string =>
+  graph.op('LayerNormalization', [x, gains, biases], { axis: -1, epsilon: 1e-5 });
 
 /** fc2(gelu(fc1(norm(x)))) + x, of the layer `prefix`. */
-export function feedForward(context: LayerContext, x: string, prefix: string): string {
+export function feedForward(context: LayerContext, x: string, prefix: string, second: typeof linear = linear): string {
   const hidden = linear(context, layerNorm(context, x, `${prefix}.final_layer_norm`), `${prefix}.fc1`);
   const activated = context.graph.op('ms.Gelu', [hidden]);
-  return context.graph.op('Add', [x, linear(context, activated, `${prefix}.fc2`)]);
+  return context.graph.op('Add', [x, second(context, activated, `${prefix}.fc2`)]);
 }
 
 /** [batch, rows, heads * headDim] -> [batch, heads, rows, headDim] */

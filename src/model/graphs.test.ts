@@ -18,7 +18,7 @@ import { fakeWeights, HEAD_WIDTH, toyConfig, weightShapes } from '../../test/toy
 import type { ModelConfig } from './config.ts';
 import { writeDecoderGraph } from './decoder-graph.ts';
 import { writeEncoderGraph } from './encoder-graph.ts';
-import type { LinearForm } from './graph-layers.ts';
+import type { Precision } from './graph-layers.ts';
 import { OnnxGraph } from './onnx-graph.ts';
 import { BLOCK_SIZE } from './quantise.ts';
 import { ALIGNMENT, writeWindowGraph } from './window-graph.ts';
@@ -53,14 +53,16 @@ function configOf(name: string): ModelConfig {
 const elements = (shape: readonly (number | bigint)[]): number => shape.reduce<number>((a, b) => a * Number(b), 1);
 const parametersOf = (config: ModelConfig): number => [...weightShapes(config).values()].reduce((sum, shape) => sum + elements(shape), 0);
 
-type Writer = typeof writeEncoderGraph;
-
 /** Writes a graph whose data file is the null device. */
-function build(write: Writer, config: ModelConfig, form: LinearForm): { graph: GraphProto; weights: ReturnType<typeof fakeWeights> } {
+function build(
+  write: typeof writeEncoderGraph,
+  config: ModelConfig,
+  precision: Precision,
+): { graph: GraphProto; weights: ReturnType<typeof fakeWeights> } {
   const path = join(mkdtempSync(join(root, 'graph-')), 'graph.onnx');
   symlinkSync('/dev/null', `${path}.data`);
   const weights = fakeWeights(config, 'zeros');
-  write(path, weights, config, form);
+  write(path, weights, config, precision);
   const { graph } = fromBinary(ModelProtoSchema, readFileSync(path));
   assert.ok(graph);
   return { graph, weights };
@@ -166,8 +168,7 @@ for (const name of Object.keys(SIZES)) {
 
   test(`${name} as whole windows in float16: wired, every parameter once, in two bytes`, () => {
     const config = configOf(name);
-    const write: Writer = (path, weights) => writeWindowGraph(path, weights, config, { encoder: 'float16', decoder: 'float16' });
-    const { graph, weights } = build(write, config, 'float16');
+    const { graph, weights } = build(writeWindowGraph, config, 'float16');
     checkWiring(graph);
     assert.deepEqual([...weights.reads.keys()].sort(), weights.names);
     for (const [tensor, count] of weights.reads) assert.equal(count, 1, `${tensor} is read ${count} times`);
@@ -187,8 +188,8 @@ for (const name of Object.keys(SIZES)) {
 
   test(`${name} in int8: one byte a weight, and scales`, () => {
     const config = configOf(name);
-    const encoder = build(writeEncoderGraph, config, 'rows').graph;
-    const decoder = build(writeDecoderGraph, config, 'blocks').graph;
+    const encoder = build(writeEncoderGraph, config, 'int8').graph;
+    const decoder = build(writeDecoderGraph, config, 'int8').graph;
     checkWiring(encoder);
     checkWiring(decoder);
     const shapes = weightShapes(config);

@@ -2,19 +2,20 @@
 
 import { cacheShape, type KeysAndValues } from './attention.ts';
 import type { ModelConfig } from './config.ts';
-import { decoderLayers, embed, logits } from './decoder-layers.ts';
+import { decoderLayers } from './decoder-layers.ts';
 import { crossAttentionInputs, encoder } from './encoder-graph.ts';
 import {
   type AttentionForm,
   activationScalar,
   activationType,
   type LayerContext,
-  type LinearForm,
   layerContext,
   MASKED_SCORE,
+  type Precision,
 } from './graph-layers.ts';
 import { HOP } from './mel-filters.ts';
 import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
+import { Vocabulary } from './vocabulary.ts';
 import type { Weights } from './weights.ts';
 
 /** Samples of one encoder position: 20 ms. */
@@ -52,19 +53,16 @@ export const ALIGNMENT = 16;
  * - `tokens_ranked`, `rows_ranked` int32, `values_ranked` float [T, B, 2 G]: token, hypothesis it continues, its log-probability;
  * - `first_alignment` float [B, alignment heads, N, S], `alignment` float [T, B, alignment heads, G, S]: scaled q · k of the tokens fed;
  * - `no_speech_probability` float [B].
- *
- * @param forms of the encoder and of the decoder; both, or neither, are float16
  */
 export function writeWindowGraph(
   path: string,
   weights: Weights,
   config: ModelConfig,
-  forms: { readonly encoder: LinearForm; readonly decoder: LinearForm },
+  precision: Precision,
   attention: AttentionForm = 'fused',
 ): void {
   writeGraph('whisper-windows', path, (graph) => {
-    const context = (form: LinearForm): LayerContext => layerContext(graph, weights, config, form, attention);
-    buildWindows(context(forms.encoder), context(forms.decoder), config);
+    buildWindows(layerContext(graph, weights, config, precision, attention), config);
   });
 }
 
@@ -111,9 +109,10 @@ function declareInputs(graph: OnnxGraph, { vocabularySize }: ModelConfig): Input
   };
 }
 
-function buildWindows(encoding: LayerContext, context: LayerContext, config: ModelConfig): void {
+function buildWindows(context: LayerContext, config: ModelConfig): void {
   const { graph } = context;
   const inputs = declareInputs(graph, config);
+  const vocabulary = new Vocabulary(context.weights, config);
   const batch = graph.op('Shape', [inputs.tokens], { start: 0, end: 1 });
   const group = inputs.group;
 
@@ -122,12 +121,12 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
   const heard = graph.op('Less', [indices(graph, frames), column(graph, inputs.frames)]); // [B, S]
   const twice = graph.op('Less', [indices(graph, graph.op('Mul', [frames, graph.ints(2)])), column(graph, doubled(graph, inputs.frames))]);
   const paddingBias = graph.op('Unsqueeze', [bias(context, heard), graph.ints(1, 2)]); // [B, 1, 1, S]
-  const { encoded } = encoder(encoding, inputs.pcm, config, {
-    frames: graph.op('Unsqueeze', [graph.cast(twice, activationType(encoding)), graph.ints(2)]),
+  const { encoded } = encoder(context, inputs.pcm, config, {
+    frames: graph.op('Unsqueeze', [graph.cast(twice, activationType(context)), graph.ints(2)]),
     bias: graph.op('Expand', [paddingBias, shape(graph, batch, graph.ints(1), frames, frames)]),
     alignment: ALIGNMENT,
   });
-  const cross = Array.from({ length: config.decoderLayers }, (_, layer) => crossAttentionInputs(encoding, encoded, layer, config));
+  const cross = Array.from({ length: config.decoderLayers }, (_, layer) => crossAttentionInputs(context, encoded, layer, config));
 
   // ---- first pass: all forced tokens
   const length = graph.op('Shape', [inputs.tokens], { start: 1, end: 2 });
@@ -139,7 +138,7 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
   const prefixBias = bias(context, seen); // [B, N]
   const causal = graph.op('And', [notAfter, graph.op('Unsqueeze', [seen, graph.ints(1)])]); // [B, N, N]
   const first = decoderLayers(context, config, {
-    x: embed(context, config, inputs.tokens, positions),
+    x: vocabulary.embed(context, inputs.tokens, positions),
     selfBias: graph.op('Unsqueeze', [bias(context, causal), graph.ints(1)]),
     crossBias: graph.op('Expand', [paddingBias, shape(graph, batch, graph.ints(1), length, frames)]),
     past: null,
@@ -149,9 +148,14 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
   const last = graph.op('Sub', [graph.op('Add', [inputs.lengths, graph.op('Squeeze', [padding, graph.ints(1)])]), int32(graph, 1)]);
   const select = graph.op('Concat', [column(graph, inputs.start), column(graph, last)], { axis: 1 }); // [B, 2]
   const selected = graph.op('GatherND', [first.x, graph.op('Unsqueeze', [graph.cast(select, 'int64'), graph.ints(-1)])], { batch_dims: 1 });
-  const [atStart, atEnd] = graph.ops('Split', [logits(context, config, selected), graph.ints(1, 1)], ['logits_at_start', 'logits_at_end'], {
-    axis: 1,
-  }) as [string, string];
+  const [atStart, atEnd] = graph.ops(
+    'Split',
+    [vocabulary.logits(context, selected), graph.ints(1, 1)],
+    ['logits_at_start', 'logits_at_end'],
+    {
+      axis: 1,
+    },
+  ) as [string, string];
   const ofNoSpeech = graph.op('Gather', [graph.op('Softmax', [atStart], { axis: -1 }), inputs.noSpeech], { axis: 2 });
   output(graph, 'no_speech_probability', graph.op('Reshape', [ofNoSpeech, graph.ints(-1)]), 'float32', ['B']);
 
@@ -203,14 +207,14 @@ function buildWindows(encoding: LayerContext, context: LayerContext, config: Mod
     // The caches hold every hypothesis of every step side by side: a hypothesis sees itself and the columns of its ancestors.
     const visible = step.op('Concat', [state.visible, own], { axis: 2 }); // [B, G, P + G]
     const { x, present, alignment } = decoderLayers(inStep, config, {
-      x: embed(inStep, config, state.tokens, column(step, step.op('Add', [inputs.lengths, number]))),
+      x: vocabulary.embed(inStep, state.tokens, column(step, step.op('Add', [inputs.lengths, number]))),
       selfBias: step.op('Unsqueeze', [visible, step.ints(1)]),
       crossBias,
       past,
       cross,
     });
     const next = step.op('Add', [number, int32(step, 1)]);
-    const found = candidatesOf(step, step.op('Add', [logits(inStep, config, x), mask]), inputs, draw(step, next));
+    const found = candidatesOf(step, step.op('Add', [vocabulary.logits(inStep, x), mask]), inputs, draw(step, next));
     const length = step.op('Add', [next, int32(step, 1)]);
     const chosen = choose(step, { ...found, sums: state.sums, finished: state.finished }, length, inputs, ranks);
     const parents = step.op('Unsqueeze', [step.cast(chosen.rows, 'int64'), step.ints(-1)]);
