@@ -112,7 +112,7 @@ for (const name of NAMES) {
       assert.equal(mel.length, logMel.bins * logMel.frames);
       logMel.values.forEach((row, i) => {
         row.forEach((expected, j) => {
-          const actual = at(mel, [logMel.bins, logMel.frames], logMel.atBins[i] as number, logMel.atFrames[j] as number);
+          const actual = at(mel, [logMel.frames, logMel.bins], logMel.atFrames[j] as number, logMel.atBins[i] as number);
           close(actual, expected, FLOAT32.logMel, `${label}, log-mel ${logMel.atBins[i]}, ${logMel.atFrames[j]}`);
         });
       });

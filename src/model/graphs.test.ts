@@ -124,7 +124,7 @@ for (const name of Object.keys(SIZES)) {
       ]);
     assert.deepEqual(
       signature(encoder.graph.output).toSorted(),
-      [`mel: FLOAT[batch, ${melBins}, frames]`, `encoded: FLOAT[batch, positions, ${width}]`, ...cross('positions', 'batch')].toSorted(),
+      [`mel: FLOAT[batch, frames, ${melBins}]`, `encoded: FLOAT[batch, positions, ${width}]`, ...cross('positions', 'batch')].toSorted(),
     );
     const self = (kind: string, length: string): string[] =>
       [0, 1].flatMap((l) => ['k', 'v'].map((part) => `${kind}_${part}_${l}: FLOAT[R, ${heads}, ${length}, ${HEAD_WIDTH}]`));
