@@ -34,7 +34,7 @@ after(() => rmSync(root, { recursive: true }));
 
 const CONFIGS: Readonly<Record<string, ModelConfig>> = {
   'width 128': toyConfig({ width: 128 }),
-  'width 192, not a multiple of the quantisation block': toyConfig({ width: 192, encoderLayers: 1, decoderLayers: 3 }),
+  'width 192, one layer and three': toyConfig({ width: 192, encoderLayers: 1, decoderLayers: 3 }),
   '128 mel bins, vocabulary of large-v3, alignment heads in two layers': toyConfig({
     width: 128,
     melBins: 128,
@@ -96,13 +96,18 @@ async function feed(session: ModelSession, cross: CrossCache, tokens: readonly n
     alignment.forEach((rows, h) => {
       rows.push(...output.alignment.subarray(h * perHead, (h + 1) * perHead));
     });
-    // A copy: the session writes the next step's into the same memory. In int8 the mean is left out of all logits.
-    const mean = output.logits.reduce((sum, logit) => sum + logit, 0) / output.logits.length;
-    logits = output.logits.map((logit) => logit - mean);
+    // The session writes the next step's into the same memory.
+    logits = output.logits.slice();
     candidates = [...output.tokens];
     done += count;
   }
   return { logits, candidates, alignment: alignment.flat() };
+}
+
+/** What is left of logits when int8 leaves out what is common to them. */
+function lessMean(logits: Float32Array): Float32Array {
+  const mean = logits.reduce((sum, logit) => sum + logit, 0) / logits.length;
+  return logits.map((logit) => logit - mean);
 }
 
 function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
@@ -146,7 +151,8 @@ for (const [name, config] of Object.entries(CONFIGS)) {
     }
     const [exact, rounded] = results as [(typeof results)[0], (typeof results)[0]];
     // Measured with random weights, which have no structure that rounding respects: 0.9998.
-    assert.ok(cosine(exact.logits, rounded.logits) > 0.999, `logits ${cosine(exact.logits, rounded.logits)}`);
+    const alike = cosine(lessMean(exact.logits), lessMean(rounded.logits));
+    assert.ok(alike > 0.999, `logits ${alike}`);
     assert.ok(cosine(exact.alignment, rounded.alignment) > 0.999, `alignment ${cosine(exact.alignment, rounded.alignment)}`);
   });
 }

@@ -21,7 +21,7 @@ import { WindowSession } from './window-session.ts';
 const root = mkdtempSync(join(tmpdir(), 'windows-'));
 after(() => rmSync(root, { recursive: true }));
 
-/** Alignment heads in both layers; a width that is no multiple of the quantisation block. */
+/** Alignment heads in both layers. */
 const config = toyConfig({
   width: 192,
   alignmentHeads: [

@@ -23,7 +23,7 @@ import type { Weights } from './weights.ts';
  *
  * Outputs:
  * - `top_values` float [R, M, k] log-probabilities after the mask, descending; `top_tokens` int64 [R, M, k];
- * - `logits` float [R, M, vocabulary] before the mask, in int8 less a number that all tokens of a row share; `align` float [B, alignment heads, G · N, S]: scaled q · k;
+ * - `logits` float [R, M, vocabulary] before the mask, in int8 less a number that all of a row share; `align` float [B, alignment heads, G · N, S]: scaled q · k;
  * - `present_k_L`, `present_v_L` [R, heads, P + N, headDim].
  */
 export function writeDecoderGraph(path: string, weights: Weights, config: ModelConfig, precision: Precision): void {

@@ -87,9 +87,9 @@ export function encoder(
   const typed = activationType(context) === 'float32' ? mel : graph.cast(mel, activationType(context));
   // Behind a window's end the convolutions find zeros, as they do where it is alone.
   const ended = (y: string): string => (mask === null ? y : graph.op('Mul', [y, mask.frames]));
-  const frames = ended(convolution(context, ended(typed), 'encoder.conv1', (padded) => unfolded(graph, padded, 3, 1)));
-  let x = convolution(context, frames, 'encoder.conv2', (padded) =>
-    chosen === null ? unfolded(graph, padded, 3, 2) : unfoldedAt(graph, padded, chosen.positions),
+  const frames = ended(convolution(context, ended(typed), 'encoder.conv1', (padded, taps) => unfolded(graph, padded, taps, 1)));
+  let x = convolution(context, frames, 'encoder.conv2', (padded, taps) =>
+    chosen === null ? unfolded(graph, padded, taps, 2) : unfoldedAt(graph, padded, taps, chosen.positions),
   );
   const table = positionTable(context, config, mask?.alignment ?? 1);
   // The position table is cut to the audio's length: this is what lets the encoder run on less than 30 s.
@@ -155,12 +155,12 @@ export function alignmentHeadsOf(config: ModelConfig, layer: number): number[] {
 }
 
 /**
- * A convolution and its activation, with the kernel as a matrix, times what it sees at each place, side by side. As fast as onnxruntime's own on
- * processors, places that nobody asks for cost nothing, and CUDA plans its own anew whenever a batch has another shape than the one before.
+ * A convolution and its activation, with the kernel as a matrix, times what it sees at each place, side by side. Places that nobody asks for
+ * cost nothing, and onnxruntime's own has CUDA plan anew whenever a batch has another shape than the one before.
  * @param x [batch, frames, inputs]
- * @param seen of [batch, 1 + frames + 1, inputs], zeros first and last, gives [batch, positions, 3 * inputs]
+ * @param seen of [batch, 1 + frames + 1, inputs], zeros first and last, gives [batch, places, taps * inputs]
  */
-function convolution(context: LayerContext, x: string, name: string, seen: (padded: string) => string): string {
+function convolution(context: LayerContext, x: string, name: string, seen: (padded: string, taps: number) => string): string {
   const { graph, weights } = context;
   const [outputs, inputs, taps] = weights.shape(`${name}.weight`) as [number, number, number];
   const padded = graph.op('Pad', [x, graph.ints(0, 1, 0, 0, 1, 0)]);
@@ -172,7 +172,7 @@ function convolution(context: LayerContext, x: string, name: string, seen: (padd
         for (let t = 0; t < taps; t++) unfolded[(t * inputs + i) * outputs + o] = kernel[(o * inputs + i) * taps + t] as number;
     return unfolded;
   });
-  const y = graph.op('MatMul', [seen(padded), matrix]);
+  const y = graph.op('MatMul', [seen(padded, taps), matrix]);
   return graph.op('ms.Gelu', [graph.op('Add', [y, tensor(context, `${name}.bias`)])]);
 }
 
@@ -185,10 +185,12 @@ function unfolded(graph: OnnxGraph, x: string, taps: number, stride: number): st
   return graph.op('Concat', slices, { axis: 2 });
 }
 
-/** What the second convolution sees at these positions, twice as far apart as its frames: [batch, positions, 3 * width]. */
-function unfoldedAt(graph: OnnxGraph, padded: string, positions: string): string {
+/** What a kernel sees at these places, two frames from each to the next: [batch, positions, taps * width]. */
+function unfoldedAt(graph: OnnxGraph, padded: string, taps: number, positions: string): string {
   const first = graph.op('Unsqueeze', [graph.op('Mul', [positions, graph.ints(2)]), graph.ints(1)]);
-  const rows = graph.op('Gather', [padded, graph.op('Add', [first, graph.ints(0, 1, 2)])], { axis: 1 });
+  const rows = graph.op('Gather', [padded, graph.op('Add', [first, graph.ints(...Array.from({ length: taps }, (_, tap) => tap))])], {
+    axis: 1,
+  });
   return graph.op('Reshape', [rows, graph.ints(0, 0, -1)]);
 }
 

@@ -112,8 +112,8 @@ export function columnTable({ graph, weights }: LayerContext, name: string, read
 
 /**
  * DynamicQuantizeMatMul takes one activation scale for its whole input, and one loud row then costs all others their
- * precision (measured on `base`: the encoder's output is off by 21 %). Rows brought to a peak of 1 first share that scale
- * without loss (4.7 %), and no row depends on its company. Equal divisions are merged by onnxruntime.
+ * precision (measured on `base`: the encoder's output is off by 21 %). Rows brought to a peak of 1 first share it well (4.7 %), if not quite as
+ * each would have it alone: it spans from the least to the largest of all. Equal divisions are merged by onnxruntime.
  */
 export function rowScaledMatMul(graph: OnnxGraph, x: string, { values, scales }: ColumnTable, bias: string): string {
   const peak = graph.op('ReduceMax', [graph.op('Abs', [x])], { axes: [-1], keepdims: 1 });
@@ -126,6 +126,7 @@ export function layerNorm(context: LayerContext, x: string, name: string): strin
   return normalised(context.graph, x, tensor(context, `${name}.weight`), tensor(context, `${name}.bias`));
 }
 
+/** Layer norm of [..., width] with `gains` and `biases` [width]. */
 export const normalised = (graph: OnnxGraph, x: string, gains: string, biases: string): string =>
   graph.op('LayerNormalization', [x, gains, biases], { axis: -1, epsilon: 1e-5 });
 

@@ -31,8 +31,8 @@ export function melFilters(melBins: number): Float32Array {
 }
 
 /**
- * The real discrete Fourier transform under a periodic Hann window, as convolution kernels.
- * @returns [2 * 201, 1, 400]: cosines, then negative sines
+ * The real discrete Fourier transform under a periodic Hann window.
+ * @returns [2 * 201, 400]: cosines, then negative sines
  */
 export function fourierBasis(): Float32Array {
   const basis = new Float32Array(2 * FREQUENCY_BINS * FFT_SIZE);

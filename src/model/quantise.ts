@@ -36,7 +36,6 @@ export interface BlockQuantised {
   readonly values: Uint8Array;
   /** [outputs, blocks] */
   readonly scales: Float32Array;
-  readonly blocks: number;
 }
 
 /**
@@ -57,7 +56,7 @@ export function quantiseBlocks(weight: Float32Array, outputs: number, inputs: nu
       for (let j = 0; j < length; j++) values[target + j] = roundEven((weight[start + j] as number) / scale) + 128;
     }
   }
-  return { values, scales, blocks };
+  return { values, scales };
 }
 
 /** Where a normed value peaks, in its standard deviations. */

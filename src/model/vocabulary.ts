@@ -21,7 +21,7 @@ const NORM = 'decoder.layer_norm';
 export class Vocabulary {
   readonly #weights: Weights;
   readonly #config: ModelConfig;
-  #balanced: Balance | undefined;
+  #channels: Balance | undefined;
 
   constructor(weights: Weights, config: ModelConfig) {
     this.#weights = weights;
@@ -40,13 +40,12 @@ export class Vocabulary {
     const { graph, precision } = context;
     const { vocabularySize, width } = this.#config;
     if (precision === 'int8') {
-      const [gains, biases] = ['weight', 'bias'].map((part) =>
-        graph.constant(`${NORM}.balanced_${part}`, 'float32', [width], () => {
+      const part = (name: string): string =>
+        graph.constant(`${NORM}.balanced_${name}`, 'float32', [width], () => {
           const { factors } = this.#balance();
-          return this.#weights.read(`${NORM}.${part}`).map((value, c) => value / (factors[c] as number));
-        }),
-      ) as [string, string];
-      return rowScaledMatMul(graph, normalised(graph, x, gains, biases), this.#columns(context), '');
+          return this.#weights.read(`${NORM}.${name}`).map((value, c) => value / (factors[c] as number));
+        });
+      return rowScaledMatMul(graph, normalised(graph, x, part('weight'), part('bias')), this.#columns(context), '');
     }
     const normed = layerNorm(context, x, NORM);
     const shape = graph.op('Concat', [graph.op('Shape', [normed], { start: 0, end: 2 }), graph.ints(vocabularySize)], { axis: 0 });
@@ -59,35 +58,28 @@ export class Vocabulary {
     const { graph, precision } = context;
     if (precision !== 'int8') return graph.op('Gather', [tensor(context, `${TOKENS}.weight`), tokens]);
     const { values, scales } = this.#columns(context);
-    const channels = (name: string, read: () => Float32Array): string =>
-      graph.constant(`${TOKENS}.${name}`, 'float32', [this.#config.width], read);
+    const channels = (name: keyof Balance): string =>
+      graph.constant(`${TOKENS}.${name}`, 'float32', [this.#config.width], () => this.#balance()[name]);
     const columns = graph.cast(graph.op('Gather', [values, tokens], { axis: 1 }), 'float32');
     const scale = graph.op('Unsqueeze', [graph.op('Gather', [scales, tokens]), graph.ints(-1)]);
     const balanced = graph.op('Mul', [graph.op('Transpose', [columns], { perm: [1, 2, 0] }), scale]);
-    const own = graph.op('Div', [balanced, channels('factors', () => this.#balance().factors)]);
-    return graph.op('Add', [own, channels('mean', () => this.#balance().mean)]);
+    return graph.op('Add', [graph.op('Div', [balanced, channels('factors')]), channels('mean')]);
   }
 
   #columns(context: LayerContext): ColumnTable {
     return columnTable(context, TOKENS, () => {
       const { factors, mean } = this.#balance();
-      return this.#table().map((value, i) => (value - (mean[i % mean.length] as number)) * (factors[i % mean.length] as number));
+      const table = this.#weights.read(`${TOKENS}.weight`);
+      return eachChannel(table, factors.length, (value, c) => (value - (mean[c] as number)) * (factors[c] as number));
     });
   }
 
-  #table(): Float32Array {
-    return this.#weights.read(`${TOKENS}.weight`);
-  }
-
   #balance(): Balance {
-    if (!this.#balanced) {
-      const table = this.#table();
-      const mean = channelMeans(table, this.#config.width);
-      const own = table.map((value, i) => value - (mean[i % mean.length] as number));
-      const norm = { gains: this.#weights.read(`${NORM}.weight`), biases: this.#weights.read(`${NORM}.bias`) };
-      this.#balanced = { mean, factors: smoothingFactors(own, norm) };
-    }
-    return this.#balanced;
+    this.#channels ??= balance(this.#weights.read(`${TOKENS}.weight`), {
+      gains: this.#weights.read(`${NORM}.weight`),
+      biases: this.#weights.read(`${NORM}.bias`),
+    });
+    return this.#channels;
   }
 }
 
@@ -102,8 +94,23 @@ interface Balance {
   readonly factors: Float32Array;
 }
 
-function channelMeans(table: Float32Array, channels: number): Float32Array {
+/** @param table [vocabulary, channels], changed */
+function balance(table: Float32Array, norm: { readonly gains: Float32Array; readonly biases: Float32Array }): Balance {
+  const channels = norm.gains.length;
   const sums = new Float64Array(channels);
   for (let i = 0; i < table.length; i++) sums[i % channels] = (sums[i % channels] as number) + (table[i] as number);
-  return Float32Array.from(sums, (sum) => (sum * channels) / table.length);
+  const mean = Float32Array.from(sums, (sum) => (sum * channels) / table.length);
+  return {
+    mean,
+    factors: smoothingFactors(
+      eachChannel(table, channels, (value, c) => value - (mean[c] as number)),
+      norm,
+    ),
+  };
+}
+
+/** Changes [rows, channels] in place: the table of a large model takes 265 MB. */
+function eachChannel(table: Float32Array, channels: number, change: (value: number, channel: number) => number): Float32Array {
+  for (let i = 0; i < table.length; i++) table[i] = change(table[i] as number, i % channels);
+  return table;
 }
