@@ -232,13 +232,7 @@ function checkLogits(window: GoldenWindow, output: StepOutput, vocabulary: numbe
   for (const { index, top, mean, logSumExp } of window.decoder.steps) {
     const logits = output.logits.subarray(index * vocabulary, (index + 1) * vocabulary);
     for (const [token, logit] of top) close(logits[token] as number, logit, tolerance, `${label}, token ${index}, logit of ${token}`);
-    const peak = logits.reduce((a, b) => Math.max(a, b));
-    close(
-      peak + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - peak), 0)),
-      logSumExp,
-      tolerance,
-      `${label}, token ${index}, log-sum-exp`,
-    );
+    close(logSumExpOf(logits), logSumExp, tolerance, `${label}, token ${index}, log-sum-exp`);
     close(moments(logits).mean, mean, tolerance, `${label}, token ${index}, mean logit`);
   }
 }
@@ -246,14 +240,18 @@ function checkLogits(window: GoldenWindow, output: StepOutput, vocabulary: numbe
 function checkLogProbabilities(window: GoldenWindow, output: StepOutput, vocabulary: number, tolerance: number, label: string): void {
   for (const { index, top, mean, logSumExp } of window.decoder.steps) {
     const logits = output.logits.subarray(index * vocabulary, (index + 1) * vocabulary);
-    const peak = logits.reduce((a, b) => Math.max(a, b));
-    const ownLogSumExp = peak + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - peak), 0));
+    const own = logSumExpOf(logits);
     for (const [token, logit] of top) {
       const what = `${label}, token ${index}, log-probability of ${token}`;
-      close((logits[token] as number) - ownLogSumExp, logit - logSumExp, tolerance, what);
+      close((logits[token] as number) - own, logit - logSumExp, tolerance, what);
     }
-    close(moments(logits).mean - ownLogSumExp, mean - logSumExp, tolerance, `${label}, token ${index}, mean log-probability`);
+    close(moments(logits).mean - own, mean - logSumExp, tolerance, `${label}, token ${index}, mean log-probability`);
   }
+}
+
+function logSumExpOf(logits: Float32Array): number {
+  const peak = logits.reduce((a, b) => Math.max(a, b));
+  return peak + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - peak), 0));
 }
 
 /** The first candidate and its log-probability come from the graph's own soft-max and top-k. */

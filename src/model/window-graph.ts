@@ -148,14 +148,11 @@ function buildWindows(context: LayerContext, config: ModelConfig): void {
   const last = graph.op('Sub', [graph.op('Add', [inputs.lengths, graph.op('Squeeze', [padding, graph.ints(1)])]), int32(graph, 1)]);
   const select = graph.op('Concat', [column(graph, inputs.start), column(graph, last)], { axis: 1 }); // [B, 2]
   const selected = graph.op('GatherND', [first.x, graph.op('Unsqueeze', [graph.cast(select, 'int64'), graph.ints(-1)])], { batch_dims: 1 });
-  const [atStart, atEnd] = graph.ops(
-    'Split',
-    [vocabulary.logits(context, selected), graph.ints(1, 1)],
-    ['logits_at_start', 'logits_at_end'],
-    {
-      axis: 1,
-    },
-  ) as [string, string];
+  const logits = vocabulary.logits(context, selected);
+  const [atStart, atEnd] = graph.ops('Split', [logits, graph.ints(1, 1)], ['logits_at_start', 'logits_at_end'], { axis: 1 }) as [
+    string,
+    string,
+  ];
   const ofNoSpeech = graph.op('Gather', [graph.op('Softmax', [atStart], { axis: -1 }), inputs.noSpeech], { axis: 2 });
   output(graph, 'no_speech_probability', graph.op('Reshape', [ofNoSpeech, graph.ints(-1)]), 'float32', ['B']);
 
