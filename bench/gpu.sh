@@ -94,6 +94,7 @@ if [[ $device == cuda ]]; then
   [[ -z $missing ]] || fail "the loader does not find ${missing% } (libcuda.so.1 is the driver's); set LD_LIBRARY_PATH, or --python to a Python with the nvidia-* packages"
 fi
 
-# libuv's pool: its size is settled when Node starts (src/cli/launch.cts).
+# As src/cli/launch.cts sets them, the size of libuv's pool among them, which is settled when Node starts.
 export UV_THREADPOOL_SIZE=${UV_THREADPOOL_SIZE:-64} ORT_DISABLE_TELEMETRY=${ORT_DISABLE_TELEMETRY:-1}
+export ORT_ENABLE_CUDNN_FLASH_ATTENTION=${ORT_ENABLE_CUDNN_FLASH_ATTENTION:-0}
 exec node --import tsx bench/gpu/main.ts "$@"

@@ -57,22 +57,21 @@ export async function measureScaling(job: ScalingJob, report: (line: ScalingRepo
   const { WindowSession } = await product(job.from, 'engine/window-session');
   const session = await WindowSession.load(path, config, job.device, job.device === 'cpu' ? availableParallelism() : 1);
   report({ kind: 'loaded', seconds: (performance.now() - startMs) / 1000, config });
-  let before: { batch: number; seconds: number } | null = null;
+  let before: ScalingPoint | null = null;
   for (const batch of job.batches) {
-    // Twice as large a batch takes twice as long at most.
-    const expected: number = before === null ? 0 : (before.seconds * batch) / before.batch;
-    if (expected > secondsLeft()) {
+    // Twice as large a batch takes twice as long at most; the first run of a kind, which compiles, is over.
+    const expectedMs: number = before === null ? 0 : (LEAST_RUNS * before.runMs * batch) / before.batch;
+    if (expectedMs > secondsLeft() * 1000) {
       report({ kind: 'stopped', batch, reason: 'no time was left' });
       break;
     }
-    const batchStartMs = performance.now();
     try {
-      report(await measureBatch(session, config, batch, secondsLeft));
+      before = await measureBatch(session, config, batch, secondsLeft);
+      report(before);
     } catch (error) {
       report({ kind: 'stopped', batch, reason: error instanceof Error ? error.message.slice(0, 300) : String(error) });
       break;
     }
-    before = { batch, seconds: (performance.now() - batchStartMs) / 1000 };
   }
   await session.close();
 }

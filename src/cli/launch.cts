@@ -10,4 +10,8 @@ if (process.platform !== 'win32') process.env.UV_THREADPOOL_SIZE ||= '64';
 // onnxruntime tells its maker of sessions and models, and leaves an identifier on disk, unless this is set before it is loaded.
 process.env.ORT_DISABLE_TELEMETRY ||= '1';
 
+// From Hopper on, onnxruntime prefers cuDNN's attention in float16, which compiles a plan for each new shape: about a second where every
+// batch of windows has a shape of its own (docs/gpu.md).
+process.env.ORT_ENABLE_CUDNN_FLASH_ATTENTION ||= '0';
+
 void import('./main.ts');
