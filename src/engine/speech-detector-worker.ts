@@ -1,17 +1,18 @@
 // The speech detector's thread: Silero VAD over one request after the other. onnxruntime-node computes on the calling thread.
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { toWhisperError, WhisperError } from '../core/errors.ts';
-import { SAMPLE_RATE } from '../core/units.ts';
+import { SPEECH_CONTEXT_SAMPLES, SPEECH_FRAME_SAMPLES, SPEECH_STATE_SHAPE, writeSpeechGraph } from '../model/speech-graph.ts';
 import type { SpeechDetectorMessage, SpeechDetectorReply, SpeechDetectorWorkerData } from './speech-detector-messages.ts';
-import { SPEECH_FRAME_SAMPLES } from './speech-spans.ts';
 
-/** Each frame is given with the end of the one before it. */
-const CONTEXT_SAMPLES = 64;
-const STATE_SHAPE = [2, 1, 128];
+/** Frames of a run: 8 s, so that a cancelled request ends soon. */
+const FRAMES_AT_ONCE = 256;
+const WINDOW_SAMPLES = SPEECH_CONTEXT_SAMPLES + SPEECH_FRAME_SAMPLES;
 
 const port = parentPort as NonNullable<typeof parentPort>;
 const reply = (message: SpeechDetectorReply, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
@@ -22,33 +23,48 @@ async function loadModel({ modelFile, modelSha256 }: SpeechDetectorWorkerData): 
   if (sha256 !== modelSha256) {
     throw new WhisperError('model_corrupt', `The voice-activity model has SHA-256 ${sha256}, expected ${modelSha256}.`);
   }
-  return InferenceSession.create(bytes, {
-    intraOpNumThreads: 1,
-    interOpNumThreads: 1,
-    executionMode: 'sequential',
-    logSeverityLevel: 3,
-    extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
-  });
+  const dir = await mkdtemp(join(tmpdir(), 'speech-'));
+  try {
+    const path = join(dir, 'speech.onnx');
+    writeSpeechGraph(path, bytes);
+    return await InferenceSession.create(path, {
+      intraOpNumThreads: 1,
+      interOpNumThreads: 1,
+      executionMode: 'sequential',
+      logSeverityLevel: 3,
+      extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
+    });
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
 }
 
 /** @returns null where the request was cancelled on the way */
 async function detect(model: InferenceSession, pcm: Float32Array, isCancelled: () => boolean): Promise<Float32Array<ArrayBuffer> | null> {
   const probabilities = new Float32Array(Math.ceil(pcm.length / SPEECH_FRAME_SAMPLES));
-  const window = new Float32Array(CONTEXT_SAMPLES + SPEECH_FRAME_SAMPLES);
-  const input = new Tensor('float32', window, [1, window.length]);
-  const sr = new Tensor('int64', BigInt64Array.of(BigInt(SAMPLE_RATE)), []);
-  let state = new Tensor('float32', new Float32Array(256), STATE_SHAPE);
-  for (let frame = 0; frame < probabilities.length; frame++) {
+  let hidden: Tensor = noState();
+  let cell: Tensor = noState();
+  for (let from = 0; from < probabilities.length; from += FRAMES_AT_ONCE) {
     if (isCancelled()) return null;
-    window.copyWithin(0, SPEECH_FRAME_SAMPLES);
-    const samples = pcm.subarray(frame * SPEECH_FRAME_SAMPLES, (frame + 1) * SPEECH_FRAME_SAMPLES);
-    window.set(samples, CONTEXT_SAMPLES);
-    window.fill(0, CONTEXT_SAMPLES + samples.length);
-    const output = await model.run({ input, state, sr });
-    state = output.stateN as typeof state;
-    probabilities[frame] = (output.output.data as Float32Array)[0];
+    const count = Math.min(FRAMES_AT_ONCE, probabilities.length - from);
+    const frames = new Tensor('float32', framesOf(pcm, from, count), [count, WINDOW_SAMPLES]);
+    const output = await model.run({ frames, hidden, cell });
+    [hidden, cell] = [output.next_hidden as Tensor, output.next_cell as Tensor];
+    probabilities.set(output.probabilities?.data as Float32Array, from);
   }
   return probabilities;
+}
+
+const noState = (): Tensor => new Tensor('float32', new Float32Array(SPEECH_STATE_SHAPE[2]), SPEECH_STATE_SHAPE);
+
+/** Each behind the end of the one before it, with zeros before the first and behind the last. */
+function framesOf(pcm: Float32Array, from: number, count: number): Float32Array {
+  const frames = new Float32Array(count * WINDOW_SAMPLES);
+  for (let i = 0; i < count; i++) {
+    const start = (from + i) * SPEECH_FRAME_SAMPLES - SPEECH_CONTEXT_SAMPLES;
+    frames.set(pcm.subarray(Math.max(0, start), start + WINDOW_SAMPLES), i * WINDOW_SAMPLES + Math.max(0, -start));
+  }
+  return frames;
 }
 
 async function serve(model: InferenceSession): Promise<void> {

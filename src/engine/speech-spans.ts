@@ -1,9 +1,7 @@
 // Speech probabilities to spans of speech, as silero-vad's get_speech_timestamps does it.
 
 import { SAMPLE_RATE } from '../core/units.ts';
-
-/** Samples that one probability stands for (32 ms). */
-export const SPEECH_FRAME_SAMPLES = 512;
+import { SPEECH_FRAME_SAMPLES } from '../model/speech-graph.ts';
 
 export interface SpeechSpanOptions {
   /** Speech starts at this probability, 0-1; it ends below `threshold - 0.15`. @default 0.5 */

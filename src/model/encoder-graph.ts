@@ -2,6 +2,7 @@
 
 import { biasDimension, type KeysAndValues, keyBiasedSelfAttention, keysAndValues, selfAttention, transposedKeys } from './attention.ts';
 import type { ModelConfig } from './config.ts';
+import { kernelMatrix, unfolded } from './convolution.ts';
 import {
   activationType,
   feedForward,
@@ -164,25 +165,11 @@ function convolution(context: LayerContext, x: string, name: string, seen: (padd
   const { graph, weights } = context;
   const [outputs, inputs, taps] = weights.shape(`${name}.weight`) as [number, number, number];
   const padded = graph.op('Pad', [x, graph.ints(0, 1, 0, 0, 1, 0)]);
-  const matrix = floats(context, `${name}.unfolded`, [taps * inputs, outputs], () => {
-    const kernel = weights.read(`${name}.weight`);
-    const unfolded = new Float32Array(kernel.length);
-    for (let o = 0; o < outputs; o++)
-      for (let i = 0; i < inputs; i++)
-        for (let t = 0; t < taps; t++) unfolded[(t * inputs + i) * outputs + o] = kernel[(o * inputs + i) * taps + t] as number;
-    return unfolded;
-  });
+  const matrix = floats(context, `${name}.unfolded`, [taps * inputs, outputs], () =>
+    kernelMatrix(weights.read(`${name}.weight`), outputs, inputs, taps),
+  );
   const y = graph.op('MatMul', [seen(padded, taps), matrix]);
   return graph.op('ms.Gelu', [graph.op('Add', [y, tensor(context, `${name}.bias`)])]);
-}
-
-/** [batch, rows, width] -> [batch, (rows - taps) / stride + 1, taps * width]: what each position of a kernel sees. */
-function unfolded(graph: OnnxGraph, x: string, taps: number, stride: number): string {
-  const slices = Array.from({ length: taps }, (_, tap) => {
-    const end = tap === taps - 1 ? Number.MAX_SAFE_INTEGER : tap - taps + 1;
-    return graph.op('Slice', [x, graph.ints(tap), graph.ints(end), graph.ints(1), graph.ints(stride)]);
-  });
-  return graph.op('Concat', slices, { axis: 2 });
 }
 
 /** What a kernel sees at these places, two frames from each to the next: [batch, positions, taps * width]. */
