@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { fakeWeights, toyConfig } from '../../test/toy-model.ts';
-import { layerContext, type Precision } from '../model/graph-layers.ts';
+import { layerContext, linear, MOSTLY_POSITIVE, type Precision } from '../model/graph-layers.ts';
 import { type OnnxGraph, writeGraph } from '../model/onnx-graph.ts';
 import { quantiseColumns } from '../model/quantise.ts';
 import { Vocabulary } from '../model/vocabulary.ts';
@@ -43,17 +43,54 @@ for (const [name, weightOf] of Object.entries(LARGEST)) {
     const expected = 255 * values.filter((_, i) => i % OUTPUTS === 0).reduce((sum, value) => sum + value, 0);
     assert.ok(Math.abs(expected) > 255 * 63 * (INPUTS / 2), `${expected}`);
     for (const rows of [1, 2, 5, 33]) {
-      const x = new Tensor('float32', new Float32Array(rows * INPUTS).fill(255), [rows, INPUTS]);
+      const x = new Tensor('uint8', new Uint8Array(rows * INPUTS).fill(255), [rows, INPUTS]);
       const { y } = await run(
         (graph) => {
           const w = graph.constant('w', 'int8', [INPUTS, OUTPUTS], values);
           const scales = graph.constant('scales', 'float32', [OUTPUTS], new Float32Array(OUTPUTS).fill(1));
-          graph.op('ms.DynamicQuantizeMatMul', [graph.input('x', 'float32', ['rows', INPUTS]), w, scales], {}, 'y');
+          const none = graph.constant('zero_point', 'uint8', [], Uint8Array.of(0));
+          const activations = graph.input('x', 'uint8', ['rows', INPUTS]);
+          graph.op('ms.MatMulIntegerToFloat', [activations, w, graph.scalar(1), scales, none], {}, 'y');
           graph.output('y', 'float32', ['rows', OUTPUTS]);
         },
         { x },
       );
       assert.deepEqual([...(y as Float32Array)], new Array(rows * OUTPUTS).fill(expected), `${rows} rows`);
+    }
+  });
+}
+
+for (const name of ['fc1', 'fc2']) {
+  test(`a row of ${name} is the same alone and beside others, louder and quieter ones`, async () => {
+    const config = toyConfig({ width: 128 });
+    const weights = fakeWeights(config, 'random');
+    const layer = `decoder.layers.0.${name}`;
+    const [, inputs] = weights.shape(`${layer}.weight`) as [number, number];
+    // fc2 sees what came out of a GELU.
+    const [range, least] = name === 'fc2' ? [MOSTLY_POSITIVE, -0.17] : [undefined, -1];
+    const row = (loudness: number, seed: number): Float32Array =>
+      Float32Array.from({ length: inputs }, (_, i) => Math.max(least, loudness * Math.sin((i + 1) * (seed + 0.7))));
+    const compute = async (precision: Precision, rows: readonly Float32Array[]): Promise<Float32Array[]> => {
+      const x = new Tensor('float32', Float32Array.from(rows.flatMap((values) => [...values])), [1, rows.length, inputs]);
+      const { y } = await run(
+        (graph) => {
+          const context = layerContext(graph, weights, config, precision);
+          graph.op('Identity', [linear(context, graph.input('x', 'float32', [1, 'rows', inputs]), layer, range)], {}, 'y');
+          graph.output('y', 'float32', [1, 'rows', 'outputs']);
+        },
+        { x },
+      );
+      const outputs = (y as Float32Array).length / rows.length;
+      return rows.map((_, r) => (y as Float32Array).slice(r * outputs, (r + 1) * outputs));
+    };
+    const rows = [1, 1000, 1e-3, 1, 30].map((loudness, seed) => row(loudness, seed));
+    const together = await compute('int8', rows);
+    const exact = await compute('float32', rows);
+    for (const [r, values] of rows.entries()) {
+      assert.deepEqual((await compute('int8', [values]))[0], together[r], `row ${r}`);
+      const length = Math.hypot(...(exact[r] as Float32Array));
+      const off = Math.hypot(...(exact[r] as Float32Array).map((value, i) => value - ((together[r] as Float32Array)[i] as number)));
+      assert.ok(off < 0.02 * length, `row ${r}: ${off} of ${length}`);
     }
   });
 }

@@ -48,10 +48,10 @@ const CONFIGS: Readonly<Record<string, ModelConfig>> = {
 };
 
 /**
- * What another order of float additions may change, where logits spread over about 10. In int8 it can tip the rounding of an
- * activation, a step of 1/127 of its row's peak: measured 5e-3 in the alignment, 0.19 in the logits.
+ * What another order of float additions may change, where logits spread over about 10. In int8 rows do not depend on each other: measured 1e-6
+ * in the alignment, nothing in the logits. But on some processor it may tip the rounding of an activation, a step of 1/127 of its row's peak.
  */
-const ORDER = { float32: { alignment: 5e-5, logits: 5e-5 }, int8: { alignment: 5e-2, logits: 0.25 } } as const;
+const ORDER = { float32: { alignment: 5e-5, logits: 5e-5 }, int8: { alignment: 2e-3, logits: 0.05 } } as const;
 
 async function load(config: ModelConfig, precision: 'float32' | 'int8'): Promise<ModelSession> {
   const dir = mkdtempSync(join(root, 'toy-'));

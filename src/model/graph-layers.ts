@@ -1,7 +1,7 @@
 // The layers that Whisper's encoder and decoder share, written into an OnnxGraph in the precision asked for.
 
 import type { OnnxGraph } from './onnx-graph.ts';
-import { BLOCK_SIZE, quantiseBlocks, quantiseColumns } from './quantise.ts';
+import { quantiseColumns } from './quantise.ts';
 import { toHalves } from './tensor-values.ts';
 import type { Weights } from './weights.ts';
 
@@ -62,33 +62,18 @@ export function activationScalar(context: LayerContext, value: number): string {
 /**
  * y = x · Wᵀ + b of the layer `name` (`name.weight` [outputs, inputs], `name.bias` [outputs] or absent).
  * @param x [batch, rows, inputs]
+ * @param range of the rows, for int8 @default both sides of 0
  * @returns [batch, rows, outputs]
  */
-export function linear(context: LayerContext, x: string, name: string): string {
+export function linear(context: LayerContext, x: string, name: string, range?: RowRange): string {
   const { graph, precision, weights } = context;
   const bias = biasOf(context, name);
   const read = (): Float32Array => weights.read(`${name}.weight`);
-  if (precision === 'int8') return rowScaledMatMul(graph, x, columnTable(context, name, read), bias);
+  if (precision === 'int8') return rowScaledMatMul(graph, x, columnTable(context, name, read), bias, range);
   const [outputs, inputs] = weights.shape(`${name}.weight`) as [number, number];
   const w = floats(context, `${name}.transposed`, [inputs, outputs], () => transpose(read(), outputs, inputs));
   const y = graph.op('MatMul', [x, w]);
   return bias ? graph.op('Add', [y, bias]) : y;
-}
-
-/**
- * The same with scales of weights and activations each BLOCK_SIZE inputs in int8: more exact where a few inputs outweigh all others of their
- * row, as fast as `linear` on one row, and two to three times as slow on several.
- */
-export function blockLinear(context: LayerContext, x: string, name: string): string {
-  const { graph, precision, weights } = context;
-  if (precision !== 'int8') return linear(context, x, name);
-  const [outputs, inputs] = weights.shape(`${name}.weight`) as [number, number];
-  const blocks = Math.ceil(inputs / BLOCK_SIZE);
-  const quantised = once(() => quantiseBlocks(weights.read(`${name}.weight`), outputs, inputs));
-  const values = graph.constant(`${name}.blocks`, 'uint8', [outputs, blocks, BLOCK_SIZE], () => quantised().values);
-  const scales = graph.constant(`${name}.scales`, 'float32', [outputs, blocks], () => quantised().scales);
-  const attributes = { K: inputs, N: outputs, bits: 8, block_size: BLOCK_SIZE, accuracy_level: 4 };
-  return graph.op('ms.MatMulNBits', [x, values, scales, '', '', biasOf(context, name)], attributes);
 }
 
 const biasOf = (context: LayerContext, name: string): string =>
@@ -110,16 +95,42 @@ export function columnTable({ graph, weights }: LayerContext, name: string, read
   };
 }
 
+/** What rows are when their peak is brought to 1: `least` to 1. */
+export interface RowRange {
+  readonly least: number;
+  /** Of 255 steps from `least` to 1, and the step at 0. */
+  readonly step: number;
+  readonly zero: number;
+}
+
+const BOTH_SIDES: RowRange = { least: -1, step: 1 / 127, zero: 128 };
+/** Of what comes out of a GELU, which is never far below 0: finer steps. */
+export const MOSTLY_POSITIVE: RowRange = { least: -0.25, step: 1.25 / 255, zero: 51 };
+
 /**
- * DynamicQuantizeMatMul takes one activation scale for its whole input, and one loud row then costs all others their
- * precision (measured on `base`: the encoder's output is off by 21 %). Rows brought to a peak of 1 first share it well (4.7 %), if not quite as
- * each would have it alone: it spans from the least to the largest of all. Equal divisions are merged by onnxruntime.
+ * x · w in int8, each row with a scale of its own: it is the same whichever rows are beside it. (`DynamicQuantizeMatMul` takes one scale for
+ * all of them.) Equal divisions are merged by onnxruntime.
  */
-export function rowScaledMatMul(graph: OnnxGraph, x: string, { values, scales }: ColumnTable, bias: string): string {
-  const peak = graph.op('ReduceMax', [graph.op('Abs', [x])], { axes: [-1], keepdims: 1 });
-  const divisor = graph.op('Max', [peak, graph.scalar(1e-9)]);
-  const y = graph.op('Mul', [graph.op('ms.DynamicQuantizeMatMul', [graph.op('Div', [x, divisor]), values, scales]), divisor]);
+export function rowScaledMatMul(
+  graph: OnnxGraph,
+  x: string,
+  { values, scales }: ColumnTable,
+  bias: string,
+  { least, step, zero }: RowRange = BOTH_SIDES,
+): string {
+  const divisor = graph.op('Max', [graph.scalar(1e-9), ...peaks(graph, x, least)]);
+  const zeroPoint = graph.constant(`zero_point_${zero}`, 'uint8', [], Uint8Array.of(zero));
+  const quantised = graph.op('QuantizeLinear', [graph.op('Div', [x, divisor]), graph.scalar(step), zeroPoint]);
+  const product = graph.op('ms.MatMulIntegerToFloat', [quantised, values, graph.scalar(step), scales, zeroPoint]);
+  const y = graph.op('Mul', [product, divisor]);
   return bias ? graph.op('Add', [y, bias]) : y;
+}
+
+/** The largest of them brings a row between `least` and 1. */
+function peaks(graph: OnnxGraph, x: string, least: number): string[] {
+  const along = { axes: [-1], keepdims: 1 };
+  if (least === -1) return [graph.op('ReduceMax', [graph.op('Abs', [x])], along)];
+  return [graph.op('ReduceMax', [x], along), graph.op('Mul', [graph.op('ReduceMin', [x], along), graph.scalar(1 / least)])];
 }
 
 export function layerNorm(context: LayerContext, x: string, name: string): string {
@@ -131,10 +142,10 @@ export const normalised = (graph: OnnxGraph, x: string, gains: string, biases: s
   graph.op('LayerNormalization', [x, gains, biases], { axis: -1, epsilon: 1e-5 });
 
 /** fc2(gelu(fc1(norm(x)))) + x, of the layer `prefix`. */
-export function feedForward(context: LayerContext, x: string, prefix: string, second: typeof linear = linear): string {
+export function feedForward(context: LayerContext, x: string, prefix: string): string {
   const hidden = linear(context, layerNorm(context, x, `${prefix}.final_layer_norm`), `${prefix}.fc1`);
   const activated = context.graph.op('ms.Gelu', [hidden]);
-  return context.graph.op('Add', [x, second(context, activated, `${prefix}.fc2`)]);
+  return context.graph.op('Add', [x, linear(context, activated, `${prefix}.fc2`, MOSTLY_POSITIVE)]);
 }
 
 /** [batch, rows, heads * headDim] -> [batch, heads, rows, headDim] */
