@@ -59,7 +59,7 @@ export async function measureScaling(job: ScalingJob, report: (line: ScalingRepo
   report({ kind: 'loaded', seconds: (performance.now() - startMs) / 1000, config });
   let before: ScalingPoint | null = null;
   for (const batch of job.batches) {
-    // Twice as large a batch takes twice as long at most; the first run of a kind, which compiles, is over.
+    // Twice as large a batch takes twice as long at most, without its first run, which compiles.
     const expectedMs: number = before === null ? 0 : (LEAST_RUNS * before.runMs * batch) / before.batch;
     if (expectedMs > secondsLeft() * 1000) {
       report({ kind: 'stopped', batch, reason: 'no time was left' });

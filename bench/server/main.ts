@@ -27,13 +27,14 @@ and the others take of a second of a stream: the first to reach 1000 ms limits t
 
 const DRAIN_SECONDS = 8;
 
-/** Milliseconds for a second of a stream. */
 interface Point {
   readonly streams: number;
+  /** Of a thread, for a second of a stream; `othersMs` of all others together. */
   readonly mainMs: number;
   readonly detectorMs: number;
   readonly othersMs: number;
-  readonly windowsPerSecond: number;
+  /** 1.1 where no partial is thinned out. */
+  readonly windowsPerStreamSecond: number;
   readonly wordFinalP95Seconds: number | null;
   readonly lost: number;
 }
@@ -83,7 +84,7 @@ async function measure(streams: number, seconds: number, clips: Awaited<ReturnTy
       mainMs: 1000 * ofStream('main'),
       detectorMs: 1000 * ofStream('detector'),
       othersMs: 1000 * ofStream('others'),
-      windowsPerSecond: ofStream('windows'),
+      windowsPerStreamSecond: ofStream('windows'),
       wordFinalP95Seconds: wordFinalSeconds.p95,
       lost,
     };

@@ -2,7 +2,10 @@
 
 /** Of the median filter along time, on each side: 7 positions of 20 ms in all. */
 const HALF_WIDTH = 3;
-/** What 1 is in standardised scores, which are whole numbers: their least and largest are then found without a branch. At most 2^25. */
+/**
+ * What 1 is in standardised scores, which are whole numbers: their least and largest are then found without a branch. A score is at most the
+ * root of the number of rows, so below 2^25.
+ */
 const UNIT = 2 ** 20;
 
 /**
@@ -11,7 +14,7 @@ const UNIT = 2 ** 20;
  * @returns for each row the position (20 ms) at which its token begins, ascending
  */
 export function alignRows(scores: Float32Array, heads: number, rows: number, stride: number, frames: number): Int32Array {
-  const cost = new Int32Array(rows * frames);
+  const cost = new Float64Array(rows * frames);
   const means = new Float64Array(frames);
   const factors = new Float64Array(frames);
   const mirrored = new Int32Array(mirroredLength(frames));
@@ -78,7 +81,7 @@ function standardisation(head: Float32Array, rows: number, stride: number, means
 }
 
 /** Values that `subtractMedians` wants for so many frames: they are behind HALF_WIDTH others. */
-export const mirroredLength = (frames: number): number => frames + 2 * HALF_WIDTH + 1;
+export const mirroredLength = (frames: number): number => frames + 2 * HALF_WIDTH;
 
 /**
  * Subtracts the sliding median of seven values; the ends are mirrored. Two neighbours share six values, of which the third and the
@@ -86,7 +89,7 @@ export const mirroredLength = (frames: number): number => frames + 2 * HALF_WIDT
  * @param values below 2^30 in size, [HALF_WIDTH + frames + ...]; what is around them is overwritten
  * @param out [frames]
  */
-export function subtractMedians(values: Int32Array, out: Int32Array): void {
+export function subtractMedians(values: Int32Array, out: Float64Array): void {
   const frames = out.length;
   if (frames <= HALF_WIDTH) {
     for (let f = 0; f < frames; f++) out[f] = (out[f] as number) - (values[HALF_WIDTH + f] as number);
@@ -132,7 +135,7 @@ const NEXT_ROW = 1;
 const NEXT_FRAME = 2;
 
 /** The cheapest monotone path through cost [rows, frames]; returns where it enters each row. */
-export function warp(cost: Int32Array, rows: number, frames: number): Int32Array {
+export function warp(cost: Float64Array, rows: number, frames: number): Int32Array {
   const trace = new Uint8Array((rows + 1) * (frames + 1)).fill(NEXT_FRAME, 0, frames + 1);
   let above = new Float64Array(frames + 1).fill(Infinity);
   above[0] = 0;

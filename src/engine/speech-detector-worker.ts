@@ -1,13 +1,11 @@
 // The speech detector's thread: Silero VAD over one request after the other. onnxruntime-node computes on the calling thread.
 
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { toWhisperError, WhisperError } from '../core/errors.ts';
-import { SPEECH_CONTEXT_SAMPLES, SPEECH_FRAME_SAMPLES, SPEECH_STATE_SHAPE, writeSpeechGraph } from '../model/speech-graph.ts';
+import { SPEECH_CONTEXT_SAMPLES, SPEECH_FRAME_SAMPLES, SPEECH_STATE_SHAPE, speechGraph } from '../model/speech-graph.ts';
 import type { SpeechDetectorMessage, SpeechDetectorReply, SpeechDetectorWorkerData } from './speech-detector-messages.ts';
 
 /** Frames of a run: 8 s, so that a cancelled request ends soon. */
@@ -23,20 +21,13 @@ async function loadModel({ modelFile, modelSha256 }: SpeechDetectorWorkerData): 
   if (sha256 !== modelSha256) {
     throw new WhisperError('model_corrupt', `The voice-activity model has SHA-256 ${sha256}, expected ${modelSha256}.`);
   }
-  const dir = await mkdtemp(join(tmpdir(), 'speech-'));
-  try {
-    const path = join(dir, 'speech.onnx');
-    writeSpeechGraph(path, bytes);
-    return await InferenceSession.create(path, {
-      intraOpNumThreads: 1,
-      interOpNumThreads: 1,
-      executionMode: 'sequential',
-      logSeverityLevel: 3,
-      extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
-    });
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
+  return InferenceSession.create(speechGraph(bytes), {
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+    logSeverityLevel: 3,
+    extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
+  });
 }
 
 /** @returns null where the request was cancelled on the way */

@@ -49,7 +49,8 @@ const ALIGNMENT = 4096;
 /** What a graph and the bodies inside it share: the files, the constants, and a count that keeps names apart. */
 interface GraphFile {
   readonly path: string;
-  readonly data: number;
+  /** Of the data file; null: all tensors are in the graph itself. */
+  readonly data: number | null;
   readonly initializers: MessageInitShape<typeof TensorProtoSchema>[];
   readonly initializerNames: Set<string>;
   dataLength: number;
@@ -71,10 +72,18 @@ export class OnnxGraph {
     this.#file = file;
   }
 
-  /** @param path of the .onnx file; the data file is `path + '.data'`. */
-  static create(name: string, path: string): OnnxGraph {
-    const data = openSync(`${path}.data`, 'w');
-    return new OnnxGraph(name, { path, data, initializers: [], initializerNames: new Set(), dataLength: 0, count: 0, section: '' });
+  /** @param path of the .onnx file; the data file is `path + '.data'`. null: no files, for a graph of a few MB */
+  static create(name: string, path: string | null): OnnxGraph {
+    const data = path === null ? null : openSync(`${path}.data`, 'w');
+    return new OnnxGraph(name, {
+      path: path ?? '',
+      data,
+      initializers: [],
+      initializerNames: new Set(),
+      dataLength: 0,
+      count: 0,
+      section: '',
+    });
   }
 
   /** A graph for a node's attribute: it may read every value of this one that is made before the node, and shares its constants. */
@@ -122,7 +131,7 @@ export class OnnxGraph {
     initializerNames.add(name);
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
     const tensor: MessageInitShape<typeof TensorProtoSchema> = { name, dataType: DATA_TYPE[type], dims: shape.map(BigInt) };
-    if (bytes.byteLength < EXTERNAL_BYTES) {
+    if (this.#file.data === null || bytes.byteLength < EXTERNAL_BYTES) {
       tensor.rawData = bytes.slice();
     } else {
       tensor.dataLocation = TensorProto_DataLocation.EXTERNAL;
@@ -131,7 +140,7 @@ export class OnnxGraph {
         { key: 'offset', value: String(this.#file.dataLength) },
         { key: 'length', value: String(bytes.byteLength) },
       ];
-      append(this.#file, bytes);
+      append(this.#file, this.#file.data, bytes);
     }
     initializers.push(tensor);
     return name;
@@ -182,7 +191,12 @@ export class OnnxGraph {
 
   /** Writes the .onnx file and closes the data file. */
   save(): void {
-    closeSync(this.#file.data);
+    this.abandon();
+    writeFileSync(this.#file.path, this.bytes());
+  }
+
+  /** The .onnx file. */
+  bytes(): Uint8Array<ArrayBuffer> {
     const model = create(ModelProtoSchema, {
       irVersion: 9n,
       producerName: 'whisper-streaming',
@@ -192,12 +206,12 @@ export class OnnxGraph {
       ],
       graph: { ...this.#proto(), initializer: this.#file.initializers },
     });
-    writeFileSync(this.#file.path, toBinary(ModelProtoSchema, model));
+    return toBinary(ModelProtoSchema, model);
   }
 
   /** Closes the data file of a graph that is given up. */
   abandon(): void {
-    closeSync(this.#file.data);
+    if (this.#file.data !== null) closeSync(this.#file.data);
   }
 
   #proto() {
@@ -205,10 +219,10 @@ export class OnnxGraph {
   }
 }
 
-function append(file: GraphFile, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.byteLength; ) done += writeSync(file.data, bytes, done, bytes.byteLength - done);
+function append(file: GraphFile, data: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.byteLength; ) done += writeSync(data, bytes, done, bytes.byteLength - done);
   const padding = (ALIGNMENT - (bytes.byteLength % ALIGNMENT)) % ALIGNMENT;
-  if (padding > 0) writeSync(file.data, new Uint8Array(padding));
+  if (padding > 0) writeSync(data, new Uint8Array(padding));
   file.dataLength += bytes.byteLength + padding;
 }
 
@@ -222,6 +236,13 @@ export function writeGraph(name: string, path: string, build: (graph: OnnxGraph)
     throw error;
   }
   graph.save();
+}
+
+/** The .onnx file of a graph of a few MB, all of it, for a session that is made of bytes. */
+export function graphBytes(name: string, build: (graph: OnnxGraph) => void): Uint8Array<ArrayBuffer> {
+  const graph = OnnxGraph.create(name, null);
+  build(graph);
+  return graph.bytes();
 }
 
 function valueInfo(name: string, type: ElementType, shape: readonly Dimension[]): MessageInitShape<typeof ValueInfoProtoSchema> {

@@ -4,7 +4,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { type GraphProto, ModelProtoSchema } from 'onnx-buf';
 import { kernelMatrix, unfolded } from './convolution.ts';
 import { transpose } from './graph-layers.ts';
-import { type OnnxGraph, writeGraph } from './onnx-graph.ts';
+import { graphBytes, type OnnxGraph } from './onnx-graph.ts';
 
 /** Samples that a probability stands for, and those before them that the model is given, too. */
 export const [SPEECH_FRAME_SAMPLES, SPEECH_CONTEXT_SAMPLES] = [512, 64] as const;
@@ -26,15 +26,15 @@ const CONVOLUTIONS = [
 const TAPS = 3;
 
 /**
- * Writes the graph to `path` (and `path.data`).
+ * The graph as an .onnx file.
  *
  * Inputs: `frames` [T, 64 + 512], each behind the end of the one before it, 16 kHz; `hidden` and `cell` [1, 1, 128], zeros at first.
  * Outputs: `probabilities` of speech [T]; `next_hidden`, `next_cell`.
  * @param published silero_vad.onnx of snakers4/silero-vad 6.2
  */
-export function writeSpeechGraph(path: string, published: Uint8Array): void {
+export function speechGraph(published: Uint8Array): Uint8Array<ArrayBuffer> {
   const weights = new PublishedWeights(published);
-  writeGraph('silero-vad', path, (graph) => buildSpeech(graph, weights));
+  return graphBytes('silero-vad', (graph) => buildSpeech(graph, weights));
 }
 
 function buildSpeech(graph: OnnxGraph, weights: PublishedWeights): void {

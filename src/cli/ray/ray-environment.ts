@@ -52,7 +52,7 @@ export function rayEnvironment(options: RayEnvironmentOptions): Record<string, s
 }
 
 /** Options of the children that no argument of an application stands for (see environment-args.ts), and nothing secret: whoever sees the dashboard reads them. */
-const PASSED_ON = ['WHISPER_MAX_CONTAINER_STREAMS', 'WHISPER_SHUTDOWN_SECONDS', 'UV_THREADPOOL_SIZE'];
+const PASSED_ON = ['WHISPER_MAX_CONTAINER_STREAMS', 'WHISPER_SHUTDOWN_SECONDS', 'UV_THREADPOOL_SIZE', 'ORT_ENABLE_CUDNN_FLASH_ATTENTION'];
 
 /** What makes Ray's workers find `whisper_serve`, and options; also given with an application, for a Ray that somebody else started. */
 export function applicationEnvironment(inherited: Readonly<Record<string, string | undefined>>): Record<string, string> {
