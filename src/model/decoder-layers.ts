@@ -3,7 +3,7 @@
 import { attention, cachedAttention, type KeysAndValues } from './attention.ts';
 import type { ModelConfig } from './config.ts';
 import { alignmentHeadsOf, type CrossAttentionInputs } from './encoder-graph.ts';
-import { activationScalar, feedForward, type LayerContext, layerNorm, linear, splitHeads } from './graph-layers.ts';
+import { activationScalar, blockLinear, feedForward, type LayerContext, layerNorm, linear, splitHeads } from './graph-layers.ts';
 
 export interface DecoderLayersInput {
   /** [rows, N, width], embedded */
@@ -40,7 +40,8 @@ export function decoderLayers(context: LayerContext, config: ModelConfig, input:
   for (let layer = 0; layer < config.decoderLayers; layer++) {
     const self = selfAttention(context, x, layer, input);
     const cross = crossAttention(context, self.x, layer, config, input);
-    x = feedForward(context, cross.x, `decoder.layers.${layer}`);
+    // A few of its hidden values outweigh the rest by far.
+    x = feedForward(context, cross.x, `decoder.layers.${layer}`, blockLinear);
     present.push(self.present);
     if (cross.alignment) alignments.push(cross.alignment);
   }

@@ -1,7 +1,7 @@
 // The layers that Whisper's encoder and decoder share, written into an OnnxGraph in the precision asked for.
 
 import type { OnnxGraph } from './onnx-graph.ts';
-import { quantiseColumns } from './quantise.ts';
+import { BLOCK_SIZE, quantiseBlocks, quantiseColumns } from './quantise.ts';
 import { toHalves } from './tensor-values.ts';
 import type { Weights } from './weights.ts';
 
@@ -76,6 +76,22 @@ export function linear(context: LayerContext, x: string, name: string, range?: R
   return bias ? graph.op('Add', [y, bias]) : y;
 }
 
+/**
+ * The same with scales of weights and activations each BLOCK_SIZE inputs in int8: more exact where a few inputs outweigh all others of their
+ * row, as fast as `linear` on one row, and two to three times as slow on several.
+ */
+export function blockLinear(context: LayerContext, x: string, name: string): string {
+  const { graph, precision, weights } = context;
+  if (precision !== 'int8') return linear(context, x, name);
+  const [outputs, inputs] = weights.shape(`${name}.weight`) as [number, number];
+  const blocks = Math.ceil(inputs / BLOCK_SIZE);
+  const quantised = once(() => quantiseBlocks(weights.read(`${name}.weight`), outputs, inputs));
+  const values = graph.constant(`${name}.blocks`, 'uint8', [outputs, blocks, BLOCK_SIZE], () => quantised().values);
+  const scales = graph.constant(`${name}.scales`, 'float32', [outputs, blocks], () => quantised().scales);
+  const attributes = { K: inputs, N: outputs, bits: 8, block_size: BLOCK_SIZE, accuracy_level: 4 };
+  return graph.op('ms.MatMulNBits', [x, values, scales, '', '', biasOf(context, name)], attributes);
+}
+
 const biasOf = (context: LayerContext, name: string): string =>
   context.weights.has(`${name}.bias`) ? tensor(context, `${name}.bias`) : '';
 
@@ -142,10 +158,10 @@ export const normalised = (graph: OnnxGraph, x: string, gains: string, biases: s
   graph.op('LayerNormalization', [x, gains, biases], { axis: -1, epsilon: 1e-5 });
 
 /** fc2(gelu(fc1(norm(x)))) + x, of the layer `prefix`. */
-export function feedForward(context: LayerContext, x: string, prefix: string): string {
+export function feedForward(context: LayerContext, x: string, prefix: string, second: typeof linear = linear): string {
   const hidden = linear(context, layerNorm(context, x, `${prefix}.final_layer_norm`), `${prefix}.fc1`);
   const activated = context.graph.op('ms.Gelu', [hidden]);
-  return context.graph.op('Add', [x, linear(context, activated, `${prefix}.fc2`, MOSTLY_POSITIVE)]);
+  return context.graph.op('Add', [x, second(context, activated, `${prefix}.fc2`, MOSTLY_POSITIVE)]);
 }
 
 /** [batch, rows, heads * headDim] -> [batch, heads, rows, headDim] */

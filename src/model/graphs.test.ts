@@ -20,6 +20,7 @@ import { writeDecoderGraph } from './decoder-graph.ts';
 import { writeEncoderGraph } from './encoder-graph.ts';
 import type { Precision } from './graph-layers.ts';
 import { OnnxGraph } from './onnx-graph.ts';
+import { BLOCK_SIZE } from './quantise.ts';
 import { ALIGNMENT, writeWindowGraph } from './window-graph.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'graphs-'));
@@ -193,13 +194,20 @@ for (const name of Object.keys(SIZES)) {
     checkWiring(encoder);
     checkWiring(decoder);
     const shapes = weightShapes(config);
+    const blocks: string[] = [];
     for (const { name: tensor, dims, dataType } of [...parameters(encoder), ...parameters(decoder)]) {
-      const weight = shapes.get(tensor.replace(/\.(columns|scales)$/, '.weight')) as readonly number[];
-      if (tensor.endsWith('.columns')) {
+      const weight = shapes.get(tensor.replace(/\.(blocks|columns|scales)$/, '.weight')) as readonly number[];
+      if (tensor.endsWith('.blocks')) {
+        blocks.push(tensor);
+        assert.equal(dataType, TensorProto_DataType.UINT8);
+        const [outputs, inputs] = weight as [number, number];
+        assert.deepEqual(dims.map(Number), [outputs, Math.ceil(inputs / BLOCK_SIZE), BLOCK_SIZE]);
+      } else if (tensor.endsWith('.columns')) {
         assert.equal(dataType, TensorProto_DataType.INT8);
         assert.deepEqual(dims.map(Number), [...weight].reverse());
       } else assert.equal(dataType, TensorProto_DataType.FLOAT, tensor);
     }
+    assert.deepEqual(blocks, ['decoder.layers.0.fc2.blocks', 'decoder.layers.1.fc2.blocks']);
     const bytes = [...parameters(encoder), ...parameters(decoder)].reduce((sum, tensor) => sum + storedBytes(tensor), 0);
     // Convolutions and position tables stay float32; the narrow models have most of them.
     assert.ok(bytes < 1.35 * parametersOf(config), `${bytes} bytes for ${parametersOf(config)} parameters`);

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { quantiseColumns, smoothingFactors } from './quantise.ts';
+import { BLOCK_SIZE, quantiseBlocks, quantiseColumns, smoothingFactors } from './quantise.ts';
 
 /** No checkpoint has weights so small; their scale would not be a normal float32. */
 const NEGLIGIBLE = 1e-30;
@@ -47,12 +47,31 @@ test('a column has one scale, its weights are exact to rounding, and products of
   );
 });
 
+test('a block of 128 inputs has one scale; the last block is filled with zeros', () => {
+  fc.assert(
+    fc.property(matrix, ({ outputs, inputs, weight }) => {
+      const { values, scales } = quantiseBlocks(weight, outputs, inputs);
+      const blocks = Math.ceil(inputs / BLOCK_SIZE);
+      assert.equal(scales.length, outputs * blocks);
+      for (let o = 0; o < outputs; o++) {
+        for (let i = 0; i < blocks * BLOCK_SIZE; i++) {
+          const scale = scales[o * blocks + Math.floor(i / BLOCK_SIZE)] as number;
+          const value = (values[o * blocks * BLOCK_SIZE + i] as number) - 128;
+          if (i < inputs) assert.ok(within(value * scale, weight[o * inputs + i] as number, scale));
+          else assert.equal(value, 0);
+        }
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
 test('halves go to the even neighbour, and zeros stay zeros', () => {
   // The largest pair is 127 steps of 1.
   const weight = Float32Array.of(127, 0, 1.5, 2.5, -0.5, -1.5, -2.5, 3.4, 0.5);
   assert.deepEqual([...quantiseColumns(weight, 1, 9).values], [127, 0, 2, 2, 0, -2, -2, 3, 0]);
-  const nothing = quantiseColumns(new Float32Array(5), 1, 5);
-  assert.ok(nothing.values.every((value) => value === 0));
+  const nothing = quantiseBlocks(new Float32Array(5), 1, 5);
+  assert.ok(nothing.values.every((value) => value === 128));
   assert.ok(Number.isFinite(nothing.scales[0]));
 });
 

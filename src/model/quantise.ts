@@ -1,4 +1,7 @@
-// int8 weights: one scale a column. Symmetric, round to nearest.
+// int8 weights: one scale a column, or one a block of 128 rows of a column. Symmetric, round to nearest.
+
+/** Rows of a column that share a scale in the blockwise form. */
+export const BLOCK_SIZE = 128;
 
 export interface ColumnQuantised {
   /** [inputs, outputs] row-major */
@@ -24,6 +27,34 @@ export function quantiseColumns(weight: Float32Array, outputs: number, inputs: n
     const scale = largestPair(weight, o * inputs, inputs) / LARGEST_PAIR || 1;
     scales[o] = scale;
     for (let i = 0; i < inputs; i++) values[i * outputs + o] = roundEven((weight[o * inputs + i] as number) / scale);
+  }
+  return { values, scales };
+}
+
+export interface BlockQuantised {
+  /** [outputs, blocks, BLOCK_SIZE], offset by 128 */
+  readonly values: Uint8Array;
+  /** [outputs, blocks] */
+  readonly scales: Float32Array;
+}
+
+/**
+ * For MatMulNBits with 8 bits: w[o, i] = (values[o, block, j] - 128) * scales[o, block].
+ * @param weight [outputs, inputs] row-major; a last block that is not full is padded with zeros
+ */
+export function quantiseBlocks(weight: Float32Array, outputs: number, inputs: number): BlockQuantised {
+  const blocks = Math.ceil(inputs / BLOCK_SIZE);
+  const values = new Uint8Array(outputs * blocks * BLOCK_SIZE).fill(128);
+  const scales = new Float32Array(outputs * blocks);
+  for (let o = 0; o < outputs; o++) {
+    for (let b = 0; b < blocks; b++) {
+      const start = o * inputs + b * BLOCK_SIZE;
+      const length = Math.min(BLOCK_SIZE, inputs - b * BLOCK_SIZE);
+      const scale = largest(weight, start, length) / 127 || 1;
+      scales[o * blocks + b] = scale;
+      const target = (o * blocks + b) * BLOCK_SIZE;
+      for (let j = 0; j < length; j++) values[target + j] = roundEven((weight[start + j] as number) / scale) + 128;
+    }
   }
   return { values, scales };
 }
@@ -60,6 +91,12 @@ function largestPair(values: Float32Array, start: number, length: number): numbe
     const second = i + 1 < length ? Math.abs(values[start + i + 1] as number) : 0;
     peak = Math.max(peak, Math.abs(values[start + i] as number) + second);
   }
+  return peak;
+}
+
+function largest(values: Float32Array, start: number, length: number): number {
+  let peak = 0;
+  for (let i = start; i < start + length; i++) peak = Math.max(peak, Math.abs(values[i] as number));
   return peak;
 }
 
