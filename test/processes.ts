@@ -38,10 +38,13 @@ function parentOf(pid: number): number | null {
   return fields === null ? null : Number(fields[1]);
 }
 
-/** Fields of /proc/PID/stat from the state on; the command before them may hold spaces. Null where the process is gone. */
-export function statFields(pid: number): readonly string[] | null {
+/**
+ * Fields of /proc/PID/stat from the state on; the command before them may hold spaces. Null where it is gone.
+ * @param thread of the process; without one, all of them together
+ */
+export function statFields(pid: number, thread?: string): readonly string[] | null {
   try {
-    const line = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const line = readFileSync(`/proc/${pid}${thread === undefined ? '' : `/task/${thread}`}/stat`, 'utf8');
     return line.slice(line.lastIndexOf(')') + 2).split(' ');
   } catch {
     return null;

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { descendants, statFields } from './processes.ts';
 
 const projectRoot = fileURLToPath(new URL('..', import.meta.url));
-const CLOCK_TICKS_PER_SECOND = 100;
+export const CLOCK_TICKS_PER_SECOND = 100;
 const PAGE_BYTES = 4096;
 const POLL_MS = 25;
 

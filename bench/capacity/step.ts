@@ -39,7 +39,7 @@ export interface StepResult {
 }
 
 export const jobOf = (
-  options: CapacityOptions,
+  options: Pick<CapacityOptions, 'chunkSeconds' | 'overlapSeconds'>,
   system: RunningSystem,
   streams: readonly StreamOrder[],
   more: Partial<GeneratorJob> = {},

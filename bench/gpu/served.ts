@@ -2,13 +2,12 @@
 
 import { ServerProcess } from '../../test/server-process.ts';
 import { LoadGenerator } from '../capacity/load.ts';
-import { type CapacityOptions, parseCapacityOptions } from '../capacity/options.ts';
-import { type PcmClip, staggerMs } from '../capacity/plan.ts';
+import type { PcmClip } from '../capacity/plan.ts';
 import { jobOf, type StepResult, summarise } from '../capacity/step.ts';
 import type { RunningSystem } from '../capacity/systems.ts';
 import { nextCount, type Rung } from './ladder.ts';
 import type { GpuOptions } from './options.ts';
-import { clipsOfFolder, clipsOfRecording, playFor } from './speech.ts';
+import { clipsOfFolder, clipsOfRecording, ordersFor } from './speech.ts';
 
 /** What has not ended so long after its last sample is lost: a rung that is late is over soon. */
 const DRAIN_SECONDS = 8;
@@ -118,12 +117,10 @@ async function play(
     usage: () => server.usage(),
     stop: async () => undefined,
   };
-  const orders = staggerMs(streams, options.chunkSeconds).map((offsetMs, index) => ({
-    plan: playFor(clips, index, audioSeconds),
-    connectAfterMs: offsetMs,
-    audioAfterMs: offsetMs,
-  }));
-  const load = await generator.run(system, jobOf(capacityOptions(options), system, orders, { drainSeconds: DRAIN_SECONDS }));
+  const { chunkSeconds } = options;
+  const chunks = { chunkSeconds, overlapSeconds: Math.min(0.5, chunkSeconds / 2) };
+  const orders = ordersFor(clips, streams, audioSeconds, chunkSeconds);
+  const load = await generator.run(system, jobOf(chunks, system, orders, { drainSeconds: DRAIN_SECONDS }));
   return summarise('ours', load, []);
 }
 
@@ -133,10 +130,4 @@ function rungOf(step: StepResult, boundSeconds: number): ServedRung {
   const inTime = refused === 0 && lost === 0 && p95 !== null && p95 < boundSeconds;
   const generatorLateP95Ms = generator.lateP95Ms;
   return { streams, inTime, wordFinalSeconds, cpuPerAudioSecond, residentPeakMB, refused, lost, failures, generatorLateP95Ms };
-}
-
-function capacityOptions({ chunkSeconds }: GpuOptions): CapacityOptions {
-  const parsed = parseCapacityOptions(['--chunk', String(chunkSeconds), '--overlap', String(Math.min(0.5, chunkSeconds / 2))]);
-  if ('help' in parsed) throw new Error('no help was asked for');
-  return parsed.options;
 }

@@ -4,7 +4,8 @@ import { createReadStream } from 'node:fs';
 import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type PcmClip, type PlanPart, SAMPLE_RATE, type StreamPlan } from '../capacity/plan.ts';
+import type { StreamOrder } from '../capacity/generator-messages.ts';
+import { type PcmClip, type PlanPart, SAMPLE_RATE, type StreamPlan, staggerMs } from '../capacity/plan.ts';
 import { type Origin, product } from './product.ts';
 
 const BYTES_PER_SAMPLE = 2;
@@ -36,6 +37,14 @@ const clipOf = async (name: string, pcmFile: string): Promise<PcmClip> => ({
 });
 
 const SILENCE_SAMPLES = 0.8 * SAMPLE_RATE;
+
+/** Streams that play so long each, their starts spread over one chunk. */
+export const ordersFor = (clips: readonly PcmClip[], streams: number, seconds: number, chunkSeconds: number): StreamOrder[] =>
+  staggerMs(streams, chunkSeconds).map((offsetMs, index) => ({
+    plan: playFor(clips, index, seconds),
+    connectAfterMs: offsetMs,
+    audioAfterMs: offsetMs,
+  }));
 
 /** What stream `index` plays: the clips round and round from one of its own, and exactly so long, since no text is compared. */
 export function playFor(clips: readonly PcmClip[], index: number, seconds: number): StreamPlan {

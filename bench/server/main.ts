@@ -8,10 +8,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { LoadGenerator } from '../capacity/load.ts';
-import { parseCapacityOptions } from '../capacity/options.ts';
-import { staggerMs } from '../capacity/plan.ts';
 import { jobOf, summarise } from '../capacity/step.ts';
-import { clipsOfFolder, clipsOfRecording, playFor } from '../gpu/speech.ts';
+import { clipsOfFolder, clipsOfRecording, ordersFor } from '../gpu/speech.ts';
 import { environmentOf, writeResult } from '../report.ts';
 import type { ProcessMessage, ThreadSeconds } from './process.ts';
 
@@ -26,6 +24,8 @@ and the others take of a second of a stream: the first to reach 1000 ms limits t
   --out FILE      (default bench/results/)`;
 
 const DRAIN_SECONDS = 8;
+/** The service's own. */
+const CHUNKS = { chunkSeconds: 5, overlapSeconds: 0.5 } as const;
 
 interface Point {
   readonly streams: number;
@@ -66,16 +66,9 @@ async function measure(streams: number, seconds: number, clips: Awaited<ReturnTy
       usage: () => ({ cpuSeconds: 0, residentBytes: 0 }),
       stop: async () => {},
     } as const;
-    const parsed = parseCapacityOptions([]);
-    if ('help' in parsed) throw new Error('no help was asked for');
-    const { options } = parsed;
-    const orders = staggerMs(streams, options.chunkSeconds).map((offsetMs, index) => ({
-      plan: playFor(clips, index, seconds),
-      connectAfterMs: offsetMs,
-      audioAfterMs: offsetMs,
-    }));
+    const orders = ordersFor(clips, streams, seconds, CHUNKS.chunkSeconds);
     const before = await threadsOf(child);
-    const load = await generator.run(system, jobOf(options, system, orders, { drainSeconds: DRAIN_SECONDS }));
+    const load = await generator.run(system, jobOf(CHUNKS, system, orders, { drainSeconds: DRAIN_SECONDS }));
     const after = await threadsOf(child);
     const { lost, wordFinalSeconds } = summarise('ours', load, []);
     const ofStream = (whose: keyof ThreadSeconds): number => (after[whose] - before[whose]) / (streams * seconds);

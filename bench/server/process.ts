@@ -1,9 +1,11 @@
 // The server that is measured, in a process of its own, which says what each of its threads has taken.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { Registry } from 'prom-client';
 import { createSpeechDetector } from '../../src/engine/speech-detector.ts';
 import { createServer } from '../../src/server/server.ts';
+import { statFields } from '../../test/processes.ts';
+import { CLOCK_TICKS_PER_SECOND } from '../../test/server-process.ts';
 import { InstantTranscriber } from './instant-transcriber.ts';
 
 /** Processor seconds since the process began. */
@@ -22,13 +24,11 @@ export type ProcessMessage =
   | { readonly kind: 'threads'; readonly seconds: ThreadSeconds };
 
 const TASKS = '/proc/self/task';
-const TICKS_PER_SECOND = 100;
 
+/** User and system time; none where the thread ended while the others were read. */
 function secondsOf(thread: string): number {
-  const stat = readFileSync(`${TASKS}/${thread}/stat`, 'utf8');
-  // proc(5): user and system time are the 14th and 15th field; the second is a name in parentheses.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+  const fields = statFields(process.pid, thread);
+  return fields === null ? 0 : (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND;
 }
 
 const send = (message: ProcessMessage): void => void process.send?.(message);

@@ -2,7 +2,7 @@
 
 import { biasDimension, type KeysAndValues, keyBiasedSelfAttention, keysAndValues, selfAttention, transposedKeys } from './attention.ts';
 import type { ModelConfig } from './config.ts';
-import { kernelMatrix, unfolded } from './convolution.ts';
+import { kernelMatrix, powerSpectra, unfolded } from './convolution.ts';
 import {
   activationType,
   feedForward,
@@ -192,13 +192,7 @@ function logMel(graph: OnnxGraph, pcm: string, melBins: number): string {
   const padding = graph.ints(0, FFT_SIZE / 2, 0, FFT_SIZE / 2);
   const rows = graph.op('Reshape', [graph.op('Pad', [pcm, padding], { mode: 'reflect' }), graph.ints(0, -1, BLOCK_SAMPLES)]);
   const frames = unfolded(graph, rows, blocks, HOP / BLOCK_SAMPLES);
-  const basis = graph.constant('fourier_columns', 'float32', [FFT_SIZE, 2 * FREQUENCY_BINS], () =>
-    transpose(fourierBasis(), 2 * FREQUENCY_BINS, FFT_SIZE),
-  );
-  const parts = [graph.unique('real'), graph.unique('imaginary')];
-  const halves = graph.ints(FREQUENCY_BINS, FREQUENCY_BINS);
-  const [real, imaginary] = graph.ops('Split', [graph.op('MatMul', [frames, basis]), halves], parts, { axis: 2 }) as [string, string];
-  const power = graph.op('Add', [graph.op('Mul', [real, real]), graph.op('Mul', [imaginary, imaginary])]);
+  const power = powerSpectra(graph, frames, FFT_SIZE, FREQUENCY_BINS, fourierBasis);
   const whole = graph.op('Slice', [power, graph.ints(0), graph.ints(-1), graph.ints(1)]);
   const filters = graph.constant('mel_filter_columns', 'float32', [FREQUENCY_BINS, melBins], () =>
     transpose(melFilters(melBins), melBins, FREQUENCY_BINS),

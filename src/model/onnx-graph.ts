@@ -191,7 +191,7 @@ export class OnnxGraph {
 
   /** Writes the .onnx file and closes the data file. */
   save(): void {
-    this.abandon();
+    this.#close();
     writeFileSync(this.#file.path, this.bytes());
   }
 
@@ -211,6 +211,10 @@ export class OnnxGraph {
 
   /** Closes the data file of a graph that is given up. */
   abandon(): void {
+    this.#close();
+  }
+
+  #close(): void {
     if (this.#file.data !== null) closeSync(this.#file.data);
   }
 

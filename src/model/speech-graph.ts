@@ -2,8 +2,7 @@
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { type GraphProto, ModelProtoSchema } from 'onnx-buf';
-import { kernelMatrix, unfolded } from './convolution.ts';
-import { transpose } from './graph-layers.ts';
+import { kernelMatrix, powerSpectra, unfolded } from './convolution.ts';
 import { graphBytes, type OnnxGraph } from './onnx-graph.ts';
 
 /** Samples that a probability stands for, and those before them that the model is given, too. */
@@ -64,13 +63,8 @@ function buildSpeech(graph: OnnxGraph, weights: PublishedWeights): void {
 function magnitudes(graph: OnnxGraph, frames: string, weights: PublishedWeights): string {
   const reflected = graph.op('Pad', [frames, graph.ints(0, 0, 0, REFLECTED)], { mode: 'reflect' });
   const hops = graph.op('Reshape', [reflected, graph.ints(0, -1, HOP)]);
-  const basis = graph.constant('fourier_columns', 'float32', [FFT_SIZE, 2 * BINS], () =>
-    transpose(weights.read('stft.forward_basis_buffer', 2 * BINS * FFT_SIZE), 2 * BINS, FFT_SIZE),
-  );
-  const parts = [graph.unique('real'), graph.unique('imaginary')];
-  const spectra = graph.op('MatMul', [unfolded(graph, hops, FFT_SIZE / HOP, 1), basis]);
-  const [real, imaginary] = graph.ops('Split', [spectra, graph.ints(BINS, BINS)], parts, { axis: 2 }) as [string, string];
-  return graph.op('Sqrt', [graph.op('Add', [graph.op('Mul', [real, real]), graph.op('Mul', [imaginary, imaginary])])]);
+  const basis = (): Float32Array => weights.read('stft.forward_basis_buffer', 2 * BINS * FFT_SIZE);
+  return graph.op('Sqrt', [powerSpectra(graph, unfolded(graph, hops, FFT_SIZE / HOP, 1), FFT_SIZE, BINS, basis)]);
 }
 
 /** The LSTM over x [T, 1, width]: [T, 1, 1, width]. */
