@@ -2,7 +2,7 @@
 
 import type { CrossCache } from '../src/engine/caches.ts';
 import type { DecodedText, DecodeJob } from '../src/engine/decode.ts';
-import { DecodeBatch } from '../src/engine/decode-batch.ts';
+import { DecodeBatch, type OnFinish } from '../src/engine/decode-batch.ts';
 import type { ModelSession } from '../src/engine/model-session.ts';
 import { SAMPLES_PER_POSITION } from '../src/engine/positions.ts';
 import type { PrefillOptions } from '../src/engine/prefill.ts';
@@ -25,6 +25,12 @@ export async function decodeTogether(
   const texts: (DecodedText | null)[] = windows.map(() => null);
   const accepted = windows.map(() => 0);
   const indices = new Map<unknown, number>();
+  const finish: OnFinish = (window, place, read) => {
+    const index = indices.get(window) as number;
+    const result = read?.() ?? null;
+    texts[index] = result;
+    if (result !== null) onFinish?.(index, batch.cross, place, result);
+  };
   const waiting = windows.map((window, index) => ({ ...window, index }));
   for (let step = 0; waiting.length > 0 || batch.windows.length > 0; step++) {
     for (const next of waiting.filter(({ joinsAfter = 0 }) => joinsAfter <= step)) {
@@ -35,20 +41,10 @@ export async function decodeTogether(
       indices.set(window, next.index);
       accepted[next.index] = window.acceptedTokens;
     }
-    batch.leave((window, place, read) => {
-      const index = indices.get(window) as number;
-      const result = read?.() ?? null;
-      texts[index] = result;
-      if (result !== null) onFinish?.(index, batch.cross, place, result);
-    });
+    await batch.leave(finish);
     if (batch.windows.length > 0) {
       await batch.step();
-      batch.leave((window, place, read) => {
-        const index = indices.get(window) as number;
-        const result = read?.() ?? null;
-        texts[index] = result;
-        if (result !== null) onFinish?.(index, batch.cross, place, result);
-      });
+      await batch.leave(finish);
     }
   }
   return { texts, accepted };

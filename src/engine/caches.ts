@@ -56,7 +56,6 @@ export interface EncodedWindows {
  * `align_k_L` [windows, alignment heads, headDim, S]. Windows shorter than S are padded.
  */
 export class CrossCache implements EncodedWindows {
-  readonly #shape: CacheShape;
   readonly #slots: Slot[];
   #feeds: Feeds | null = null;
   windows = 0;
@@ -65,7 +64,6 @@ export class CrossCache implements EncodedWindows {
 
   constructor(shape: CacheShape) {
     const empty = new Float32Array(0);
-    this.#shape = shape;
     this.#slots = Array.from({ length: shape.layers }, (_, l) => [
       { name: `cross_k_${l}`, dims: [shape.heads, null, shape.headDim], data: empty },
       { name: `cross_v_${l}`, dims: [shape.heads, null, shape.headDim], data: empty },
@@ -116,39 +114,24 @@ export class CrossCache implements EncodedWindows {
     return this.#feeds;
   }
 
-  /** Copies window 0 of a shorter cache to window `w`. The padding is zeroed: its keys are masked, its values must be finite. */
-  copyFrom(w: number, source: CrossCache): void {
-    const from = source.positions;
+  /** Copies window `from` of a cache, which may be this one, to window `w`, which has room for it. The padding is zeroed: its keys are masked, its values must be finite. */
+  copyFrom(w: number, source: CrossCache, from = 0): void {
+    const chosen = source.chosen[from] as WindowPositions;
+    const own = chosen.indices.length;
     this.#slots.forEach((slot, i) => {
       const size = sizeOf(slot, this.positions);
       const target = slot.data.subarray(w * size, (w + 1) * size);
-      const data = (source.#slots[i] as Slot).data;
+      const sourceSize = sizeOf(slot, source.positions);
+      const data = (source.#slots[i] as Slot).data.subarray(from * sourceSize, (from + 1) * sourceSize);
       const { runs, width } = runsOf(slot);
       for (let r = 0; r < runs; r++) {
         const start = r * this.positions * width;
-        target.set(data.subarray(r * from * width, (r + 1) * from * width), start);
-        target.fill(0, start + from * width, start + this.positions * width);
+        const first = r * source.positions * width;
+        target.set(data.subarray(first, first + own * width), start);
+        target.fill(0, start + own * width, start + this.positions * width);
       }
     });
-    this.chosen[w] = source.chosen[0] as WindowPositions;
-  }
-
-  /** A copy of window `w` alone, to decode it once more without encoding it again; into `copy`, whose own content is lost. */
-  clone(w: number, copy = new CrossCache(this.#shape)): CrossCache {
-    const chosen = this.chosen[w] as WindowPositions;
-    const own = chosen.indices.length;
-    copy.reset(1, own);
-    copy.chosen[0] = chosen;
-    copy.#slots.forEach((slot, i) => {
-      const size = sizeOf(slot, this.positions);
-      const data = (this.#slots[i] as Slot).data.subarray(w * size, (w + 1) * size);
-      const { runs, width } = runsOf(slot);
-      for (let r = 0; r < runs; r++) {
-        const start = r * this.positions * width;
-        slot.data.set(data.subarray(start, start + own * width), r * own * width);
-      }
-    });
-    return copy;
+    this.chosen[w] = chosen;
   }
 
   /** Drops window `w`; the last one takes its place. What only the dropped one was wide enough to need is given up. */

@@ -1,14 +1,21 @@
 // Windows that are decoded side by side: greedy, by beam search or by sampling. They join and leave between any two steps.
 
 import { CrossCache, type RowSource, SelfCache } from './caches.ts';
-import type { Continuation, DecodedText, DecodeJob, RunningWindow } from './decode.ts';
+import { type Continuation, continuationsOf, type DecodedText, type DecodeJob, type RunningWindow } from './decode.ts';
 import { MASKED, type ModelSession } from './model-session.ts';
 import type { WindowPositions } from './positions.ts';
-import { type PrefillOptions, prefill } from './prefill.ts';
+import { candidatesFor, type PrefillOptions, prefill } from './prefill.ts';
 import { sample } from './sampling.ts';
 
 /**
- * Data flow: append a window to `cross`, encode into it, `join` it with its job, `step` until it is finished, `leave`.
+ * Told of each window that is finished or cancelled, with its place; `read` gives the text, and is null for a cancelled one. None has moved
+ * before it has settled, which it must: another batch may adopt the window meanwhile.
+ */
+export type OnFinish = (window: RunningWindow, place: number, read: (() => DecodedText) | null) => void | Promise<void>;
+
+/**
+ * Data flow: append a window to `cross`, encode into it, `join` it with its job, `step` until it is finished, `leave`. To be decoded once
+ * more, a window that leaves is adopted.
  *
  * Invariants
  * - window w of `cross` belongs to windows[w], and its hypotheses are rows w * beams and following of the self cache;
@@ -39,10 +46,34 @@ export class DecodeBatch {
 
   /** Decodes the first token, or all that its draft foresaw, of the window that was appended last. */
   async join(job: DecodeJob): Promise<RunningWindow> {
-    const place = this.#windows.length;
-    const { window, length } = await prefill(this.#session, this.cross.only(place), this.#fresh, job, this.#options);
-    // Each hypothesis starts from the window's one row.
-    const joining = Array.from({ length: this.#options.beams }, () => ({ cache: this.#fresh, row: 0, from: 0, to: length }));
+    const { window, length } = await prefill(this.#session, this.cross.only(this.#windows.length), this.#fresh, job, this.#options);
+    this.#add(window, { cache: this.#fresh, row: 0, from: 0, to: length });
+    return window;
+  }
+
+  /**
+   * Takes a copy of a window that is to leave `batch`, which may be this one, to decode it by another job. A search goes on behind the settled
+   * tokens of a greedy text with what that decode has found and cached; everything else begins anew.
+   */
+  async adopt(batch: DecodeBatch, from: number, job: DecodeJob): Promise<RunningWindow> {
+    const last = batch.#windows[from] as RunningWindow;
+    const place = this.cross.append((batch.cross.chosen[from] as WindowPositions).indices.length);
+    try {
+      this.cross.copyFrom(place, batch.cross, from);
+      const window = last.beams === 1 ? last.widened(job, this.#options.beams) : null;
+      if (window === null) return await this.join(job);
+      const to = last.padding + job.initial.length + (job.settled?.length ?? 0);
+      this.#add(window, { cache: batch.#self, row: from, from: last.padding, to });
+      return window;
+    } catch (error) {
+      this.cross.remove(place);
+      throw error;
+    }
+  }
+
+  /** The window that was appended last; its hypotheses all start from this row. */
+  #add(window: RunningWindow, source: RowSource): void {
+    const joining = Array.from({ length: this.#options.beams }, () => source);
     const rows = [...this.#windows.flatMap((_, w) => this.#rowsOf(w)), ...joining];
     this.#windows.push(window);
     try {
@@ -51,22 +82,19 @@ export class DecodeBatch {
       this.#windows.pop();
       throw error;
     }
-    return window;
   }
 
-  /**
-   * Removes the windows that are finished or cancelled. `onFinish`, which must not throw, is called with the place of each before any of
-   * them has moved; `read` gives the text, and is null for a cancelled one.
-   */
-  leave(onFinish: (window: RunningWindow, place: number, read: (() => DecodedText) | null) => void): void {
+  /** Lets those leave that are finished or cancelled. */
+  async leave(onFinish: OnFinish): Promise<void> {
     const heads = this.#session.config.alignmentHeads.length;
     const leaving: number[] = [];
-    this.#windows.forEach((window, place) => {
+    for (const [place, window] of [...this.#windows].entries()) {
       const cancelled = window.job.cancelled();
-      if (!cancelled && !window.isFinished) return;
+      if (!cancelled && !window.isFinished) continue;
       leaving.push(place);
-      onFinish(window, place, cancelled ? null : () => window.best(heads, (this.cross.chosen[place] as WindowPositions).indices));
-    });
+      const read = (): DecodedText => window.best(heads, (this.cross.chosen[place] as WindowPositions).indices);
+      await onFinish(window, place, cancelled ? null : read);
+    }
     if (leaving.length > 0) this.#remove(leaving);
   }
 
@@ -96,7 +124,7 @@ export class DecodeBatch {
     });
     const withLogits = windows.some(({ job }) => job.temperature > 0);
     const { mask } = (windows[0] as RunningWindow).job;
-    const candidates = beams === 1 ? 1 : beams + 1;
+    const { candidates = candidatesFor(beams) } = this.#options;
     const select = new BigInt64Array(rows);
     const input = { tokens, positions, count: 1, selfBias, select, selected: 1, mask, candidates, withLogits };
     const output = await this.#session.step(input, this.cross, this.#self);
@@ -114,12 +142,8 @@ export class DecodeBatch {
           const logits = output.logits.subarray(row * vocabulary, (row + 1) * vocabulary);
           return [{ ...sample(logits, job.mask, job.temperature, job.random()), parent, source: b }];
         }
-        return Array.from({ length: candidates }, (_, c) => ({
-          token: Number(output.tokens[row * candidates + c]),
-          logProbability: output.values[row * candidates + c] as number,
-          parent,
-          source: b,
-        }));
+        parent.next = { tokens: output.tokens, values: output.values, offset: row * candidates, count: candidates };
+        return continuationsOf(parent.next, parent, b);
       });
       const chosen = window.choose(continuations);
       // A window that just finished keeps its rows until it leaves.

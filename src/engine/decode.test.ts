@@ -14,11 +14,12 @@ import { fakeWeights, toyConfig } from '../../test/toy-model.ts';
 import { readWav } from '../../test/wav.ts';
 import { writeDecoderGraph } from '../model/decoder-graph.ts';
 import { writeEncoderGraph } from '../model/encoder-graph.ts';
-import type { CrossCache } from './caches.ts';
+import { CrossCache } from './caches.ts';
 import type { DecodedText, DecodeJob } from './decode.ts';
 import { DecodeBatch } from './decode-batch.ts';
 import { MASKED, ModelSession } from './model-session.ts';
-import { allPositions, SAMPLES_PER_POSITION } from './positions.ts';
+import { allPositions, SAMPLES_PER_POSITION, type WindowPositions } from './positions.ts';
+import { candidatesFor } from './prefill.ts';
 import { buildMasks, startTokens } from './rules.ts';
 import { probabilityOf } from './sampling.ts';
 
@@ -220,6 +221,81 @@ test('settled tokens stay as they are, and beams search what follows them', asyn
   }
 });
 
+test('a search that adopts what a greedy decode found is the one that begins anew, whoever comes and goes beside it', async () => {
+  const ends = await likelyEnds();
+  const places = new Set<number>();
+  for (const [count, joinsAfter, endOfText] of [
+    [0, [0, 0, 0], NEVER],
+    ...ends.slice(0, 4).map((end) => [0, [0, 0, 0], end] as const),
+    [1, [0, 2, 5], NEVER],
+    [4, [6, 0, 20], ends[0] as number],
+  ] as const) {
+    const plain = await decodeToys([0, 1, 2], { endOfText });
+    const settled = (w: number) =>
+      (plain[w]?.tokens ?? []).slice(0, count).map((token, i) => ({ token, logProbability: plain[w]?.logProbabilities[i] as number }));
+    const anew = await decodeToys([0, 1, 2], { beams: 5, endOfText, settled });
+    const candidates = candidatesFor(5);
+    const greedy = new DecodeBatch(toy, { ...options({ endOfText }), candidates });
+    const search = new DecodeBatch(toy, options({ beams: 5, endOfText }));
+    const windowOf = new Map<DecodeJob, number>();
+    const texts: (DecodedText | null)[] = [];
+    for (let step = 0; texts.filter((text) => text).length < 3; step++) {
+      assert.ok(step < 100);
+      for (const w of [0, 1, 2].filter((w) => joinsAfter[w] === step)) {
+        const { pcm } = TOY_WINDOWS[w] as (typeof TOY_WINDOWS)[0];
+        await toy.encode(pcm, greedy.cross, greedy.cross.append(pcm.length / SAMPLES_PER_POSITION));
+        const job = toyJob(w, { draft: () => (plain[w]?.tokens ?? []).slice(0, w) });
+        windowOf.set((await greedy.join(job)).job, w);
+      }
+      await greedy.leave(async ({ job }, place) => {
+        const w = windowOf.get(job) as number;
+        places.add(place);
+        const next = await search.adopt(greedy, place, toyJob(w, { settled }));
+        windowOf.set(next.job, w);
+      });
+      await search.leave(({ job }, _place, read) => {
+        texts[windowOf.get(job) as number] = read?.() ?? null;
+      });
+      for (const batch of [greedy, search]) if (batch.windows.length > 0) await batch.step();
+    }
+    for (const w of [0, 1, 2]) {
+      sameText(texts[w], anew[w] as DecodedText, `${count} settled, window ${w}`);
+      assert.equal(texts[w]?.alignmentRows, anew[w]?.alignmentRows);
+      texts[w]?.alignment.forEach((value, i) => {
+        assert.ok(Math.abs(value - (anew[w]?.alignment[i] as number)) < 1e-3, `${count} settled, window ${w}, alignment`);
+      });
+    }
+    assert.deepEqual([greedy.windows.length, greedy.cross.windows, search.windows.length, search.cross.windows], [0, 0, 0, 0]);
+  }
+  assert.deepEqual(places, new Set([0, 1, 2]));
+});
+
+test('a window that its own batch adopts is decoded as if it came anew', async () => {
+  const expected = await decodeToys([1, 2]);
+  const batch = new DecodeBatch(toy, options({}));
+  const texts = new Map<DecodeJob, DecodedText>();
+  const windowOf = new Map<DecodeJob, number>();
+  for (const w of [1, 2]) {
+    const { pcm } = TOY_WINDOWS[w] as (typeof TOY_WINDOWS)[0];
+    await toy.encode(pcm, batch.cross, batch.cross.append(pcm.length / SAMPLES_PER_POSITION));
+    windowOf.set((await batch.join(toyJob(w, { limit: w === 1 ? 3 : 12 }))).job, w);
+  }
+  let adopted = 0;
+  while (batch.windows.length > 0) {
+    await batch.leave(async ({ job }, place, read) => {
+      const w = windowOf.get(job) as number;
+      if (job.limit === 3) {
+        adopted++;
+        windowOf.set((await batch.adopt(batch, place, toyJob(w, {}))).job, w);
+      } else texts.set(job, read?.() as DecodedText);
+    });
+    if (batch.windows.length > 0) await batch.step();
+  }
+  assert.equal(adopted, 1);
+  for (const [job, text] of texts) sameText(text, expected[(windowOf.get(job) as number) - 1] as DecodedText, 'adopted');
+  assert.equal(texts.size, 2);
+});
+
 test('alignment rows are those of one pass over the whole text, through beams and batches', async () => {
   const [endOfText] = await likelyEnds();
   for (const beams of [1, 4]) {
@@ -367,7 +443,9 @@ async function decodeSpeech(windows: readonly number[], run: Run = {}) {
   );
   const { endOfText, noSpeech } = tokenizer.special;
   const { texts } = await decodeTogether(session, chosen, { ...options(run), endOfText, noSpeech }, (index, cross, place) => {
-    left.push({ index, windows: cross.windows, copy: cross.clone(place) });
+    const copy = new CrossCache(session.shape);
+    copy.copyFrom(copy.append((cross.chosen[place] as WindowPositions).indices.length), cross, place);
+    left.push({ index, windows: cross.windows, copy });
   });
   return texts;
 }

@@ -1,6 +1,6 @@
 // What is decoded and what comes of it: a job for one encoded window, its hypotheses while it runs, and its text.
 
-import { type AlignmentRow, extend, gatherAlignment, type Node, pathTo } from './hypothesis.ts';
+import { type AlignmentRow, type Candidates, extend, gatherAlignment, type Node, pathTo } from './hypothesis.ts';
 
 export interface DecodeJob {
   /** Everything the decoder is forced through: previous text, start tokens, forced words. At least the start token. */
@@ -62,14 +62,26 @@ export interface Continuation extends SettledToken {
   readonly source: number;
 }
 
+export function continuationsOf({ tokens, values, offset, count }: Candidates, parent: Node | null, source: number): Continuation[] {
+  return Array.from({ length: count }, (_, c) => ({
+    token: Number(tokens[offset + c]),
+    logProbability: values[offset + c] as number,
+    parent,
+    source,
+  }));
+}
+
 /** A window that is being decoded. */
 export class RunningWindow {
   readonly job: DecodeJob;
   readonly noSpeechProbability: number;
   /** Alignment rows of the forced tokens, from the last start token on. */
   readonly #forced: readonly AlignmentRow[];
-  readonly #beams: number;
+  /** Hypotheses that are kept at most. */
+  readonly beams: number;
   readonly #endOfText: number;
+  /** What may follow the forced tokens; null where that is not known, as settled tokens follow, or the first is drawn. */
+  first: Candidates | null = null;
   /** Hypotheses that go on, the likeliest first. */
   rows: Node[] = [];
   readonly #finished: Finished[] = [];
@@ -86,18 +98,18 @@ export class RunningWindow {
     this.job = job;
     this.noSpeechProbability = noSpeechProbability;
     this.#forced = forced;
-    this.#beams = options.beams;
+    this.beams = options.beams;
     this.#endOfText = options.endOfText;
   }
 
   get isFinished(): boolean {
     const [first] = this.rows;
-    return first === undefined || this.#finished.length >= this.#beams || first.length >= this.job.limit;
+    return first === undefined || this.#finished.length >= this.beams || first.length >= this.job.limit;
   }
 
   /** Keeps the likeliest continuations and files those that end; returns which row each of the new rows comes from. */
   choose(continuations: readonly Continuation[]): number[] {
-    return this.take(this.#beams > 1 ? [...continuations].sort((a, b) => sumOf(b) - sumOf(a)) : continuations);
+    return this.take(this.beams > 1 ? [...continuations].sort((a, b) => sumOf(b) - sumOf(a)) : continuations);
   }
 
   /** The same where the likeliest come first already. */
@@ -113,15 +125,33 @@ export class RunningWindow {
       }
       this.rows.push(extend(parent, token, logProbability));
       sources.push(source);
-      if (this.rows.length === this.#beams) break;
+      if (this.rows.length === this.beams) break;
     }
     return sources;
   }
 
+  /**
+   * The same window decoded again from behind the settled tokens of `job`, which are the first of its text, with more hypotheses.
+   * Null where what may follow those is not known.
+   */
+  widened(job: DecodeJob, beams: number): RunningWindow | null {
+    const { settled = [] } = job;
+    const node = settled.length === 0 ? null : (this.#bestPath().path[settled.length - 1] ?? null);
+    const next = node === null ? this.first : node.next;
+    if (next === null) return null;
+    const window = new RunningWindow(job, this.noSpeechProbability, this.#forced, { beams, endOfText: this.#endOfText });
+    window.choose(continuationsOf(next, node, 0));
+    return window;
+  }
+
+  #bestPath(): { path: Node[]; ended: Finished | undefined } {
+    const ended = [...this.#finished].sort((a, b) => b.score - a.score)[0];
+    return { path: pathTo(ended ? ended.node : (this.rows[0] ?? null)), ended };
+  }
+
   /** The likeliest finished hypothesis, or the likeliest of those that the limit cut. */
   best(heads: number, positions: Int32Array): DecodedText {
-    const ended = [...this.#finished].sort((a, b) => b.score - a.score)[0];
-    const path = pathTo(ended ? ended.node : (this.rows[0] ?? null));
+    const { path, ended } = this.#bestPath();
     const logProbabilities = path.map((node) => node.logProbability);
     if (ended) logProbabilities.push(ended.endLogProbability);
     const fed = path.flatMap(({ alignment }) => (alignment === null ? [] : [alignment]));

@@ -1,12 +1,12 @@
 // Takes windows as they come, encodes them and decodes them side by side, a step at a time. Runs in an engine's thread, on the processor.
 
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { type CrossCache, SelfCache } from './caches.ts';
-import type { DecodedText, RunningWindow } from './decode.ts';
+import { type EncodedWindows, SelfCache } from './caches.ts';
+import type { DecodedText, DecodeJob, RunningWindow } from './decode.ts';
 import { DecodeBatch } from './decode-batch.ts';
 import { detectLanguages } from './language.ts';
 import type { ModelSession } from './model-session.ts';
-import type { WindowPositions } from './positions.ts';
+import { candidatesFor } from './prefill.ts';
 import type { TranscribeRequest } from './transcriber.ts';
 import { type EngineOptions, type Submission, urgencyOf, type Work, Workbench, WorkQueue } from './work.ts';
 
@@ -17,16 +17,15 @@ const SEARCH_POSITIONS = 1500;
 /** Finals find this much more room: beside the window of a file, which may be three times as long, two of them would not. */
 const FINALS_ROOM = 1.5;
 
-/** A batch and the work that each of its windows is for. */
 interface Lane {
-  readonly beams: number;
   readonly batch: DecodeBatch;
+  /** For windows that start; one that is decoded again finds room in any case. */
   readonly room: number;
-  readonly works: Map<RunningWindow, Work>;
 }
 
 /**
- * Data flow: queue -> encode -> (language) -> join a lane -> steps -> judge -> result, or the queue again with the next attempt.
+ * Data flow: queue -> encode -> (language) -> join a lane -> steps -> judge -> result, or the next attempt: in a lane that adopts the window,
+ * or from the queue, where it has to be encoded anew.
  *
  * Each turn of the loop starts one window, if one waits and there is room, and makes one step of each lane: windows join what runs,
  * and what runs never waits for more than one of them.
@@ -40,12 +39,10 @@ export class Engine {
   readonly #search: Lane;
   readonly #detection: SelfCache;
   readonly #queue = new WorkQueue();
-  /** Windows that are encoded already, and wait to be decoded again. */
-  readonly #encoded = new Map<Work, CrossCache>();
+  /** What the windows of the lanes are for. */
+  readonly #works = new Map<DecodeJob, Work>();
   /** The loop, while there is something to do. */
   #running: Promise<void> | null = null;
-  /** The cache of a window that was decoded again, for the next such window. */
-  #spare: CrossCache | undefined;
 
   constructor(session: ModelSession, tokenizer: Tokenizer, { maxBatch, rules }: EngineOptions) {
     this.#session = session;
@@ -55,14 +52,16 @@ export class Engine {
     this.#detection = new SelfCache(session.shape);
     const lane = (beams: number, room: number): Lane => {
       const { endOfText, noSpeech } = tokenizer.special;
-      return { beams, batch: new DecodeBatch(session, { beams, endOfText, noSpeech }), room, works: new Map() };
+      // A search goes on from what a greedy decode ranked.
+      const candidates = candidatesFor(rules.beams);
+      return { batch: new DecodeBatch(session, { beams, candidates, endOfText, noSpeech }), room };
     };
     this.#greedy = lane(1, BATCH_POSITIONS);
     this.#search = lane(rules.beams, SEARCH_POSITIONS);
   }
 
   submit(request: TranscribeRequest): Submission {
-    const submission = this.#bench.submit(request, this.#queue, (work) => this.#encoded.delete(work));
+    const submission = this.#bench.submit(request, this.#queue);
     if (this.#queue.size > 0) this.#running ??= this.#run();
     return submission;
   }
@@ -80,10 +79,10 @@ export class Engine {
       const work = this.#takeNext();
       if (work !== null) await this.#start(work);
       for (const lane of lanes) {
-        this.#leave(lane);
-        if (lane.works.size > 0) await this.#step(lane);
+        await this.#leave(lane);
+        if (lane.batch.windows.length > 0) await this.#step(lane);
       }
-      if (this.#queue.size === 0 && lanes.every(({ works }) => works.size === 0)) break;
+      if (this.#queue.size === 0 && this.#works.size === 0) break;
     }
     this.#running = null;
   }
@@ -112,26 +111,20 @@ export class Engine {
   }
 
   async #start(work: Work): Promise<void> {
-    const lane = this.#laneOf(work);
-    const { cross } = lane.batch;
+    const { batch } = this.#laneOf(work);
     try {
-      const chosen = this.#encoded.get(work)?.chosen[0] ?? this.#bench.positions(work);
-      const place = cross.append(chosen.indices.length);
+      const chosen = this.#bench.positions(work);
+      const place = batch.cross.append(chosen.indices.length);
       try {
         const startMs = performance.now();
-        await this.#encode(work, chosen, cross, place);
-        const encodedMs = performance.now();
-        if (work.language === null) await this.#findLanguage(work, cross, place);
-        const job = this.#bench.job(work);
-        const window = await lane.batch.join(job);
-        lane.works.set(window, work);
-        work.cost.encodeMs += encodedMs - startMs;
-        work.cost.decodeMs += performance.now() - encodedMs;
-        work.cost.draftTokens += job.draft?.length ?? 0;
-        work.cost.acceptedTokens += window.acceptedTokens;
-        work.cost.attempts++;
+        await this.#session.encode(this.#bench.window(work), batch.cross, place, chosen);
+        work.cost.encodeMs += performance.now() - startMs;
+        await this.#decode(work, async () => {
+          if (work.language === null) await this.#findLanguage(work, batch.cross.only(place));
+          return batch.join(this.#bench.job(work));
+        });
       } catch (error) {
-        if (cross.windows > lane.batch.windows.length) cross.remove(place);
+        if (batch.cross.windows > batch.windows.length) batch.cross.remove(place);
         throw error;
       }
     } catch (error) {
@@ -139,61 +132,63 @@ export class Engine {
     }
   }
 
-  async #step(lane: Lane): Promise<void> {
-    try {
-      await lane.batch.step();
-    } catch (error) {
-      for (const work of lane.works.values()) work.reject(error);
-      lane.works.clear();
-      lane.batch.clear();
-      return;
-    }
-    this.#leave(lane);
+  /** @param begin puts the window into a lane */
+  async #decode(work: Work, begin: () => Promise<RunningWindow>): Promise<void> {
+    const startMs = performance.now();
+    const { acceptedTokens, job } = await begin();
+    this.#works.set(job, work);
+    work.cost.decodeMs += performance.now() - startMs;
+    work.cost.draftTokens += job.draft?.length ?? 0;
+    work.cost.acceptedTokens += acceptedTokens;
+    work.cost.attempts++;
   }
 
-  #leave(lane: Lane): void {
-    lane.batch.leave((window, place, read) => {
-      const work = lane.works.get(window) as Work;
-      lane.works.delete(window);
-      work.cost.decodeMs += window.stepMs;
-      work.cost.steps += window.steps;
-      work.cost.batchRows += window.rowsSum;
+  async #step(lane: Lane): Promise<void> {
+    const { batch } = lane;
+    try {
+      await batch.step();
+    } catch (error) {
+      for (const { job } of batch.windows) {
+        this.#works.get(job)?.reject(error);
+        this.#works.delete(job);
+      }
+      batch.clear();
+      return;
+    }
+    await this.#leave(lane);
+  }
+
+  async #leave({ batch }: Lane): Promise<void> {
+    await batch.leave(async ({ job, rowsSum, stepMs, steps }, place, read) => {
+      const work = this.#works.get(job) as Work;
+      this.#works.delete(job);
+      work.cost.decodeMs += stepMs;
+      work.cost.steps += steps;
+      work.cost.batchRows += rowsSum;
       if (read === null) return;
       try {
-        this.#judge(work, read(), lane.batch.cross, place);
+        await this.#judge(work, read(), batch, place);
       } catch (error) {
         work.reject(error);
       }
     });
   }
 
-  /** Fills a place of the cache; a window that was encoded before is copied. */
-  async #encode(work: Work, chosen: WindowPositions, cross: CrossCache, place: number): Promise<void> {
-    const encoded = this.#encoded.get(work);
-    if (encoded === undefined) {
-      await this.#session.encode(this.#bench.window(work), cross, place, chosen);
-    } else {
-      cross.copyFrom(place, encoded);
-      this.#spare = encoded;
-      this.#encoded.delete(work);
-    }
-  }
-
-  async #findLanguage(work: Work, cross: CrossCache, place: number): Promise<void> {
-    const [found] = await detectLanguages(this.#session, this.#tokenizer, cross.only(place), this.#detection);
+  async #findLanguage(work: Work, cross: EncodedWindows): Promise<void> {
+    const [found] = await detectLanguages(this.#session, this.#tokenizer, cross, this.#detection);
     work.language = found?.language ?? null;
     work.languageProbability = found?.probability ?? 0;
   }
 
-  /** The work is done, or queues again with its next attempt. */
-  #judge(work: Work, decoded: DecodedText, cross: CrossCache, place: number): void {
+  /** The work is done, or gets its next attempt. */
+  async #judge(work: Work, decoded: DecodedText, batch: DecodeBatch, place: number): Promise<void> {
     const { attempt } = work;
     const next = this.#bench.judge(work, decoded);
     if (next === null) return;
     if (next.withPrefix === attempt.withPrefix && next.fullPad === attempt.fullPad) {
-      this.#encoded.set(work, cross.clone(place, this.#spare));
-      this.#spare = undefined;
+      await this.#decode(work, () => this.#laneOf(work).batch.adopt(batch, place, this.#bench.job(work)));
+    } else {
+      this.#queue.add(work, 'first');
     }
-    this.#queue.add(work, 'first');
   }
 }

@@ -9,6 +9,14 @@ export interface AlignmentRow {
   readonly stride: number;
 }
 
+/** What may follow a token, the likeliest first: `count` values from `offset` on. */
+export interface Candidates {
+  readonly tokens: BigInt64Array;
+  readonly values: Float32Array;
+  readonly offset: number;
+  readonly count: number;
+}
+
 export interface Node {
   readonly token: number;
   readonly logProbability: number;
@@ -19,10 +27,20 @@ export interface Node {
   readonly parent: Node | null;
   /** Null until the token was fed back. */
   alignment: AlignmentRow | null;
+  /** Null until then, and where tokens are drawn. */
+  next: Candidates | null;
 }
 
 export function extend(parent: Node | null, token: number, logProbability: number): Node {
-  return { token, logProbability, sum: (parent?.sum ?? 0) + logProbability, length: (parent?.length ?? 0) + 1, parent, alignment: null };
+  return {
+    token,
+    logProbability,
+    sum: (parent?.sum ?? 0) + logProbability,
+    length: (parent?.length ?? 0) + 1,
+    parent,
+    alignment: null,
+    next: null,
+  };
 }
 
 /** The nodes from the first token to this one. */

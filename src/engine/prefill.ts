@@ -1,17 +1,22 @@
 // The first pass of a window: the decoder is forced through what is known, and a draft of the rest is verified on the way.
 
 import type { EncodedWindows, SelfCache } from './caches.ts';
-import { type Continuation, type DecodeJob, RunningWindow } from './decode.ts';
-import { type AlignmentRow, extend, type Node } from './hypothesis.ts';
+import { continuationsOf, type DecodeJob, RunningWindow } from './decode.ts';
+import { type AlignmentRow, type Candidates, extend, type Node } from './hypothesis.ts';
 import { MASKED, type ModelSession } from './model-session.ts';
 import { probabilityOf, sample } from './sampling.ts';
 
 export interface PrefillOptions {
   /** Hypotheses kept for each window; 1 is greedy. */
   readonly beams: number;
+  /** Candidates that are ranked for each. @default what `beams` need */
+  readonly candidates?: number;
   readonly endOfText: number;
   readonly noSpeech: number;
 }
+
+/** Of as many, one may be the end of text. */
+export const candidatesFor = (beams: number): number => (beams === 1 ? 1 : beams + 1);
 
 export interface Prefilled {
   readonly window: RunningWindow;
@@ -35,7 +40,7 @@ export async function prefill(
   // The start token, for the no-speech probability, and then every position whose successor is not yet known.
   const first = initial.length + settled.length - 1;
   const select = BigInt64Array.from([job.startIndex, ...Array.from({ length: draft.length + 1 }, (_, i) => first + i)], BigInt);
-  const candidates = options.beams === 1 ? 1 : options.beams + 1;
+  const { candidates = candidatesFor(options.beams) } = options;
   self.reset(1);
   const output = await session.step(
     {
@@ -65,31 +70,33 @@ export async function prefill(
   const noSpeechProbability = probabilityOf(options.noSpeech, output.logits.subarray(0, vocabulary));
   const window = new RunningWindow(job, noSpeechProbability, forcedRows, options);
 
+  const drawn = job.temperature > 0;
+  /** What follows the settled tokens and `accepted` of the draft. */
+  const candidatesAfter = (accepted: number): Candidates | null =>
+    drawn ? null : { tokens: output.tokens, values: output.values, offset: (accepted + 1) * candidates, count: candidates };
   let node: Node | null = null;
-  const take = (token: number, logProbability: number): void => {
+  const take = (token: number, logProbability: number): Node => {
     node = extend(node, token, logProbability);
     node.alignment = rowOf(initial.length + node.length - 1);
+    return node;
   };
   for (const { token, logProbability } of settled) take(token, logProbability);
-  const predicted = (i: number): number => Number(output.tokens[(i + 1) * candidates]);
-  for (const [i, token] of draft.entries()) {
-    if (token !== predicted(i) || token === options.endOfText) break;
-    take(token, output.values[(i + 1) * candidates] as number);
+  if (settled.length === 0) window.first = candidatesAfter(0);
+  for (const token of draft) {
+    const place = (window.acceptedTokens + 1) * candidates;
+    if (token !== Number(output.tokens[place]) || token === options.endOfText) break;
     window.acceptedTokens++;
+    take(token, output.values[place] as number).next = candidatesAfter(window.acceptedTokens);
   }
 
-  const place = window.acceptedTokens + 1;
-  const continuations: Continuation[] = [];
-  if (job.temperature > 0) {
-    const logits = output.logits.subarray(place * vocabulary, (place + 1) * vocabulary);
-    const mask = settled.length === 0 ? job.firstMask : job.mask;
-    continuations.push({ ...sample(logits, mask, job.temperature, job.random()), parent: node, source: 0 });
+  const next = candidatesAfter(window.acceptedTokens);
+  if (next !== null) {
+    window.choose(continuationsOf(next, node, 0));
   } else {
-    for (let c = place * candidates; c < (place + 1) * candidates; c++) {
-      continuations.push({ token: Number(output.tokens[c]), logProbability: output.values[c] as number, parent: node, source: 0 });
-    }
+    const logits = output.logits.subarray(vocabulary, 2 * vocabulary);
+    const mask = settled.length === 0 ? job.firstMask : job.mask;
+    window.choose([{ ...sample(logits, mask, job.temperature, job.random()), parent: node, source: 0 }]);
   }
-  window.choose(continuations);
   return { window, length: initial.length + settled.length + window.acceptedTokens };
 }
 

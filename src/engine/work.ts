@@ -84,11 +84,8 @@ export class Workbench {
     this.#masks = buildMasks(config, tokenizer);
   }
 
-  /**
-   * Queues a request.
-   * @param onCancel told of the work when it is cancelled, running or not
-   */
-  submit(request: TranscribeRequest, queue: WorkQueue, onCancel: (work: Work) => void = () => {}): Submission {
+  /** Queues a request. */
+  submit(request: TranscribeRequest, queue: WorkQueue): Submission {
     const { prefix = [] } = request;
     if (prefix.length > this.#config.maxTextPositions / 2) {
       const message = `prefix: expected at most half the decoder's positions, got ${prefix.length} tokens`;
@@ -99,7 +96,6 @@ export class Workbench {
     const cancel = (): void => {
       work.cancelled = true;
       queue.remove(work);
-      onCancel(work);
     };
     return { answer, cancel };
   }
