@@ -14,7 +14,7 @@ const BEHIND_WORDS = 25;
 
 /** One position in so many is taken; 1: all. Of no effect on a device, which takes all. */
 export interface Strides {
-  /** Of committed speech at a window's start. @default 3 */
+  /** Of committed speech at a window's start. @default 2 */
   readonly committedStride: number;
   /** Of silence inside a window, and of the margin behind it where that does not fill the window up to 30 s. @default 5 */
   readonly silenceStride: number;

@@ -29,7 +29,7 @@ export interface DecodingRules extends Strides {
 
 export const DEFAULT_RULES: DecodingRules = {
   marginSeconds: 3,
-  committedStride: 3,
+  committedStride: 2,
   silenceStride: 5,
   compressionRatioThreshold: 2.4,
   logProbabilityThreshold: -1,
