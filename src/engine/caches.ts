@@ -114,7 +114,10 @@ export class CrossCache implements EncodedWindows {
     return this.#feeds;
   }
 
-  /** Copies window `from` of a cache, which may be this one, to window `w`, which has room for it. The padding is zeroed: its keys are masked, its values must be finite. */
+  /**
+   * Copies window `from` of a cache, which may be this one, to window `w`, which has room for it. The padding is zeroed: its keys are masked, its
+   * values must be finite.
+   */
   copyFrom(w: number, source: CrossCache, from = 0): void {
     const chosen = source.chosen[from] as WindowPositions;
     const own = chosen.indices.length;

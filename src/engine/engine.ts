@@ -104,10 +104,10 @@ export class Engine {
 
   /** All windows of a lane take the room of its longest. How many positions this one will have is known when it starts: at most its length. */
   #fits(work: Work, { batch, room }: Lane, roomFactor: number): boolean {
-    const windows = batch.windows.length;
-    if (windows === 0) return true;
-    const needed = (windows + 1) * Math.max(batch.cross.positions, this.#bench.length(work));
-    return windows < this.#maxBatch && needed <= room * roomFactor;
+    const all = this.#greedy.batch.windows.length + this.#search.batch.windows.length;
+    if (all === 0) return true;
+    const needed = (batch.windows.length + 1) * Math.max(batch.cross.positions, this.#bench.length(work));
+    return all < this.#maxBatch && needed <= room * roomFactor;
   }
 
   async #start(work: Work): Promise<void> {
