@@ -8,8 +8,8 @@ import { candidatesFor, type PrefillOptions, prefill } from './prefill.ts';
 import { sample } from './sampling.ts';
 
 /**
- * Told of each window that is finished or cancelled, with its place; `read` gives the text, and is null for a cancelled one. None has moved
- * before it has settled, which it must: another batch may adopt the window meanwhile.
+ * Told of each window that is finished or cancelled, with its place; `read` gives the text, and is null for a cancelled one. No window moves
+ * before the answer, so that a batch can adopt it meanwhile. Must not fail.
  */
 export type OnFinish = (window: RunningWindow, place: number, read: (() => DecodedText) | null) => void | Promise<void>;
 

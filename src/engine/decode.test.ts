@@ -104,6 +104,12 @@ function toyJob(w: number, run: Run): DecodeJob {
   };
 }
 
+async function joinToy(batch: DecodeBatch, w: number, job: DecodeJob): Promise<void> {
+  const { pcm } = TOY_WINDOWS[w] as (typeof TOY_WINDOWS)[0];
+  await toy.encode(pcm, batch.cross, batch.cross.append(pcm.length / SAMPLES_PER_POSITION));
+  await batch.join(job);
+}
+
 /** Decodes these of TOY_WINDOWS in one batch. */
 async function decodeToyBatch(windows: readonly number[], run: Run = {}, batch = new DecodeBatch(toy, options(run))) {
   const chosen = windows.map(
@@ -242,10 +248,9 @@ test('a search that adopts what a greedy decode found is the one that begins ane
     for (let step = 0; texts.filter((text) => text).length < 3; step++) {
       assert.ok(step < 100);
       for (const w of [0, 1, 2].filter((w) => joinsAfter[w] === step)) {
-        const { pcm } = TOY_WINDOWS[w] as (typeof TOY_WINDOWS)[0];
-        await toy.encode(pcm, greedy.cross, greedy.cross.append(pcm.length / SAMPLES_PER_POSITION));
         const job = toyJob(w, { draft: () => (plain[w]?.tokens ?? []).slice(0, w) });
-        windowOf.set((await greedy.join(job)).job, w);
+        await joinToy(greedy, w, job);
+        windowOf.set(job, w);
       }
       await greedy.leave(async ({ job }, place) => {
         const w = windowOf.get(job) as number;
@@ -276,9 +281,9 @@ test('a window that its own batch adopts is decoded as if it came anew', async (
   const texts = new Map<DecodeJob, DecodedText>();
   const windowOf = new Map<DecodeJob, number>();
   for (const w of [1, 2]) {
-    const { pcm } = TOY_WINDOWS[w] as (typeof TOY_WINDOWS)[0];
-    await toy.encode(pcm, batch.cross, batch.cross.append(pcm.length / SAMPLES_PER_POSITION));
-    windowOf.set((await batch.join(toyJob(w, { limit: w === 1 ? 3 : 12 }))).job, w);
+    const job = toyJob(w, { limit: w === 1 ? 3 : 12 });
+    await joinToy(batch, w, job);
+    windowOf.set(job, w);
   }
   let adopted = 0;
   while (batch.windows.length > 0) {
