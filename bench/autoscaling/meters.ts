@@ -59,7 +59,8 @@ export class OngoingMeter {
   }
 }
 
-const DELAY_QUANTILE = 0.95;
+/** Of the service's own measurement (`longDelay` in src/engine/load-meter.ts). */
+const LONGER_SHARE = 0.05;
 /** Delays in steps of a fifth, from 10 ms to 10 minutes. */
 const SHORTEST_DELAY_SECONDS = 0.01;
 const DELAY_STEP = Math.log(1.2);
@@ -87,13 +88,14 @@ export class FinalMeter {
     return Math.min(1, this.#work.sumBefore(second, LOAD_SECONDS) / (engines * LOAD_SECONDS));
   }
 
-  /** The 95th percentile of the last 10 s, rounded up to a step; 0 where nothing was done. */
+  /** The 95th percentile of the last 10 s, of fewer than 20 the second longest, rounded up to a step; 0 where nothing was done. */
   delaySeconds(second: number): number {
     const counts = this.#delays.map((bin) => bin.sumBefore(second, LOAD_SECONDS));
     const total = counts.reduce((sum, count) => sum + count, 0);
     if (total === 0) return 0;
-    let bin = 0;
-    for (let sum = counts[0]!; sum < DELAY_QUANTILE * total; ) sum += counts[++bin]!;
+    const longer = Math.min(total - 1, Math.max(1, Math.floor(LONGER_SHARE * total)));
+    let bin = DELAY_BINS - 1;
+    for (let sum = counts[bin]!; sum <= longer; ) sum += counts[--bin]!;
     return SHORTEST_DELAY_SECONDS * Math.exp(bin * DELAY_STEP);
   }
 }

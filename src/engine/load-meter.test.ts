@@ -75,6 +75,19 @@ test('mean times are those of the last 32 of a kind; a partial is half a final u
   near(meter.load(40, 0).partialSeconds, 0.08);
 });
 
+test('one long delay among few says nothing: it is the second longest of fewer than 20', () => {
+  const meter = new LoadMeter(1, 0.2);
+  const delayAfter = (seconds: number): number => {
+    meter.finished('final', cost(0.1), seconds, 1);
+    return meter.load(1, 0).finalDelaySeconds;
+  };
+  near(delayAfter(5), 5);
+  near(delayAfter(1), 1);
+  near(delayAfter(2), 2);
+  near(delayAfter(0.5), 2);
+  near(delayAfter(4), 4);
+});
+
 test('the delay is the 95th percentile of finals, refused ones that waited included', () => {
   const meter = new LoadMeter(1, 0.2);
   for (let i = 1; i <= 20; i++) meter.finished('final', cost(0.1), i, 1);

@@ -11,7 +11,8 @@ const LEAST_SPAN_SECONDS = 2;
 const MEAN_COUNT = 32;
 /** What a partial takes of a final's time, until one was measured: its window is as long, its text half as long. */
 const PARTIAL_OF_FINAL = 0.5;
-const DELAY_QUANTILE = 0.95;
+/** Of delays, so many may be longer than the one that is told. */
+const LONGER_SHARE = 0.05;
 
 interface Work {
   readonly atSeconds: number;
@@ -83,10 +84,7 @@ export class LoadMeter {
       finalSeconds: this.#meanSeconds('final'),
       partialSeconds: this.#meanSeconds('partial'),
       oldestFinalSeconds,
-      finalDelaySeconds: quantile(
-        this.#delays.map(({ seconds }) => seconds),
-        DELAY_QUANTILE,
-      ),
+      finalDelaySeconds: longDelay(this.#delays.map(({ seconds }) => seconds)),
       silentSeconds: 0,
     };
   }
@@ -116,9 +114,12 @@ export class LoadMeter {
   }
 }
 
-/** The smallest value that at least this share of them does not exceed; 0 of none. */
-export function quantile(values: number[], share: number): number {
-  if (values.length === 0) return 0;
-  values.sort((a, b) => a - b);
-  return values[Math.ceil(share * values.length) - 1] as number;
+/**
+ * The 95th percentile, but of fewer than 20 the second longest: one window may be slow by itself, decoded again and again, and says nothing of
+ * the others. 0 of none.
+ */
+export function longDelay(values: number[]): number {
+  values.sort((a, b) => b - a);
+  const longer = Math.max(1, Math.floor(LONGER_SHARE * values.length));
+  return values[Math.min(longer, values.length - 1)] ?? 0;
 }

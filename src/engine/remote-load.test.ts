@@ -62,7 +62,7 @@ test('what our own finals do not account for is the share of others', () => {
 test('the delay of finals is theirs as we saw it, or that of the one which is still out', () => {
   const loads = new RemoteLoad(replica('a', { finalDelaySeconds: 9 }), 100);
   assert.equal(loads.load(100, 0).finalDelaySeconds, 0);
-  for (const delay of [0.1, 0.2, 0.3]) loads.finalDone(delay, 100);
+  for (const delay of [0.1, 0.2, 0.3, 5]) loads.finalDone(delay, 100);
   assert.equal(loads.load(100, 0.05).finalDelaySeconds, 0.3);
   assert.equal(loads.load(100, 4).finalDelaySeconds, 4);
 });

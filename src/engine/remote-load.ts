@@ -1,14 +1,13 @@
 // What the replicas behind a remote transcriber say of their load, put together. No timers, no I/O; the caller brings the clock.
 
 import type { AsrReplica } from './asr-protocol.ts';
-import { quantile } from './load-meter.ts';
+import { longDelay } from './load-meter.ts';
 import type { TranscriberLoad } from './transcriber.ts';
 
 /** A replica that said nothing for so long is taken to be gone: there are fewer, or it is one of very many. */
 const FORGET_SECONDS = 15;
 /** As LoadMeter measures. */
 const SPAN_SECONDS = 10;
-const DELAY_QUANTILE = 0.95;
 
 interface Heard {
   readonly load: TranscriberLoad;
@@ -71,7 +70,7 @@ export class RemoteLoad {
       partialSeconds: mean((load) => load.partialSeconds),
       oldestFinalSeconds: Math.max(...loads.map((load) => load.oldestFinalSeconds)),
       // One that is out already for longer than others took will take longer than they did.
-      finalDelaySeconds: Math.max(oldestFinalSeconds, quantile(delays, DELAY_QUANTILE)),
+      finalDelaySeconds: Math.max(oldestFinalSeconds, longDelay(delays)),
       silentSeconds,
     };
   }

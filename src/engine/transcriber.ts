@@ -93,7 +93,10 @@ export interface TranscriberLoad {
   readonly partialSeconds: number;
   /** Time that the final which waits longest has waited so far, in seconds; 0 where none waits. */
   readonly oldestFinalSeconds: number;
-  /** 95th percentile of the time from submission of a final to its result over the last 10 s, in seconds; 0 without any. */
+  /**
+   * 95th percentile of the time from submission of a final to its result over the last 10 s, in seconds; of fewer than 20 the second longest; 0
+   * without any.
+   */
   readonly finalDelaySeconds: number;
   /** Time since the engines were last heard of; 0 where they are in this process. */
   readonly silentSeconds: number;

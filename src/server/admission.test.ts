@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { IDLE_LOAD } from '../../test/load.ts';
 import { scatter } from '../../test/scripted-speech.ts';
+import { longDelay } from '../engine/load-meter.ts';
 import type { TranscriberLoad } from '../engine/transcriber.ts';
 import { Admission, hasRoomForFiles } from './admission.ts';
 
@@ -47,14 +48,14 @@ class Simulation {
   load(): TranscriberLoad {
     const { engines, finalSeconds } = this.#machine;
     const recent = this.#done.filter(({ at }) => at > this.seconds - 10);
-    const delays = recent.map(({ at, submitted }) => at - submitted).sort((a, b) => a - b);
+    const delays = recent.map(({ at, submitted }) => at - submitted);
     return {
       ...IDLE_LOAD,
       engines,
       finalShare: Math.min(1, (recent.length * finalSeconds) / engines / 10),
       finalSeconds: this.#done.length === 0 ? this.#guessSeconds : finalSeconds,
       oldestFinalSeconds: this.#queue.length === 0 ? 0 : this.seconds - this.#queue[0]!,
-      finalDelaySeconds: delays[Math.floor(delays.length * 0.95)] ?? 0,
+      finalDelaySeconds: longDelay(delays),
     };
   }
 
