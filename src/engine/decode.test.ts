@@ -351,6 +351,23 @@ test('a limit cuts texts and says so; a limit of 1 needs no step', async () => {
   }
 });
 
+test('a greedy text that loops ends there, as one that its limit cut; a search goes on', async () => {
+  const only = new Float32Array(VOCABULARY).fill(MASKED);
+  only[2] = 0;
+  for (const [beams, limit, length] of [
+    [1, 60, 40],
+    [1, 39, 39],
+    [2, 60, 60],
+  ] as const) {
+    const run = { beams, limit };
+    const { pcm } = TOY_WINDOWS[0] as (typeof TOY_WINDOWS)[0];
+    const job: DecodeJob = { ...toyJob(0, run), mask: only, firstMask: only };
+    const { texts } = await decodeTogether(toy, [{ pcm, job, joinsAfter: 0 }], options(run));
+    assert.deepEqual(texts[0]?.tokens, Array(length).fill(2), `${beams} beams, limit ${limit}`);
+    assert.equal(texts[0]?.ended, false);
+  }
+});
+
 test('a cancelled window leaves the batch with null, at any step, and changes nothing for the others', async () => {
   for (const beams of [1, 3]) {
     const alone = await decodeToys([0, 1, 2], { beams });

@@ -1,6 +1,6 @@
 // What is decoded and what comes of it: a job for one encoded window, its hypotheses while it runs, and its text.
 
-import { type AlignmentRow, type Candidates, extend, gatherAlignment, type Node, pathTo } from './hypothesis.ts';
+import { type AlignmentRow, type Candidates, extend, gatherAlignment, isLooping, type Node, pathTo } from './hypothesis.ts';
 
 export interface DecodeJob {
   /** Everything the decoder is forced through: previous text, start tokens, forced words. At least the start token. */
@@ -37,7 +37,7 @@ export interface DecodedText {
   readonly tokens: readonly number[];
   /** Natural logarithms, one a token and one for the end, where it was reached. */
   readonly logProbabilities: readonly number[];
-  /** False where the limit cut it. */
+  /** False where the limit cut it, or a loop. */
   readonly ended: boolean;
   readonly noSpeechProbability: number;
   /** Scaled q · k of the alignment heads, [heads, rows, positions]: a row for the last start token, each forced and each decoded token. */
@@ -104,7 +104,9 @@ export class RunningWindow {
 
   get isFinished(): boolean {
     const [first] = this.rows;
-    return first === undefined || this.#finished.length >= this.beams || first.length >= this.job.limit;
+    if (first === undefined || this.#finished.length >= this.beams || first.length >= this.job.limit) return true;
+    // One hypothesis has no other way out; of several, another may end.
+    return this.beams === 1 && isLooping(first);
   }
 
   /** Keeps the likeliest continuations and files those that end; returns which row each of the new rows comes from. */
@@ -149,7 +151,7 @@ export class RunningWindow {
     return { path: pathTo(ended ? ended.node : (this.rows[0] ?? null)), ended };
   }
 
-  /** The likeliest finished hypothesis, or the likeliest of those that the limit cut. */
+  /** The likeliest finished hypothesis, or the likeliest of those that were cut. */
   best(heads: number, positions: Int32Array): DecodedText {
     const { path, ended } = this.#bestPath();
     const logProbabilities = path.map((node) => node.logProbability);

@@ -50,6 +50,25 @@ export function pathTo(node: Node | null): Node[] {
   return path;
 }
 
+/** So many tokens, and three times the same at least, say nothing new: as a text they would be refused for repeating themselves. */
+const LOOP_TOKENS = 40;
+const LOOP_TIMES = 3;
+const LONGEST_PERIOD = 24;
+
+/** Whether the last tokens are the same few, over and over. */
+export function isLooping(node: Node): boolean {
+  if (node.length < LOOP_TOKENS) return false;
+  const backwards: number[] = [];
+  for (let n: Node | null = node; n && backwards.length < LOOP_TIMES * LONGEST_PERIOD; n = n.parent) backwards.push(n.token);
+  for (let period = 1; period <= LONGEST_PERIOD; period++) {
+    const needed = Math.max(LOOP_TOKENS, LOOP_TIMES * period);
+    let same = period;
+    while (same < needed && backwards[same] === backwards[same - period]) same++;
+    if (same === needed && needed <= backwards.length) return true;
+  }
+  return false;
+}
+
 /** Gathers rows into [heads, rows, positions]; each may come from an output of another stride, at least `positions` wide. */
 export function gatherAlignment(rows: readonly AlignmentRow[], heads: number, positions: number): Float32Array {
   const alignment = new Float32Array(heads * rows.length * positions);
