@@ -16,7 +16,7 @@ const BEHIND_WORDS = 25;
 export interface Strides {
   /** Of committed speech at a window's start. @default 2 */
   readonly committedStride: number;
-  /** Of silence inside a window, and of the margin behind it where that does not fill the window up to 30 s. @default 5 */
+  /** Of silence inside a window, and of the margin behind it. @default 5 */
   readonly silenceStride: number;
 }
 

@@ -6,7 +6,7 @@ import type { ModelConfig } from '../model/config.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { DecodedText, DecodeJob, SettledToken } from './decode.ts';
 import type { WindowCost } from './engine-messages.ts';
-import { allPositions, SAMPLES_PER_POSITION, thinnedPositions, type WindowPositions } from './positions.ts';
+import { SAMPLES_PER_POSITION, thinnedPositions, type WindowPositions } from './positions.ts';
 import {
   type Attempt,
   buildMasks,
@@ -127,11 +127,10 @@ export class Workbench {
     return Math.min(most, Math.ceil(samples / SAMPLES_PER_POSITION / POSITION_STEP) * POSITION_STEP);
   }
 
-  /** Those that go through the model. Where all else failed, it gets what it was trained on. */
+  /** Those that go through the model. */
   positions(work: Work): WindowPositions {
-    const { attempt, request } = work;
+    const { request } = work;
     const total = this.length(work);
-    if (attempt.fullPad) return allPositions(total);
     const first = firstSample(work);
     const committed = Math.floor(((request.prefixSamples ?? 0) - first) / SAMPLES_PER_POSITION);
     return thinnedPositions(request.pcm.subarray(first), { committed, total }, this.#rules);
