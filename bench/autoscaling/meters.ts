@@ -88,7 +88,7 @@ export class FinalMeter {
     return Math.min(1, this.#work.sumBefore(second, LOAD_SECONDS) / (engines * LOAD_SECONDS));
   }
 
-  /** The 95th percentile of the last 10 s, of fewer than 20 the second longest, rounded up to a step; 0 where nothing was done. */
+  /** The 95th percentile of the last 10 s, of 2 to 19 the second longest, rounded up to a step; 0 where nothing was done. */
   delaySeconds(second: number): number {
     const counts = this.#delays.map((bin) => bin.sumBefore(second, LOAD_SECONDS));
     const total = counts.reduce((sum, count) => sum + count, 0);

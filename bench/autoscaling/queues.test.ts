@@ -120,6 +120,12 @@ test('finals give the share of the engines and the delay of the last ten seconds
   assert.ok(Math.abs(meter.share(10, 2) - 0.5) < 1e-9);
   isNear(meter.delaySeconds(10), 3, 0.2);
   assert.equal(meter.share(16, 2), 0);
+  const few = new FinalMeter();
+  for (let second = 0; second < 30; second++) few.begin(second);
+  few.add(5, 0.1, 3);
+  isNear(few.delaySeconds(10), 3, 0.2);
+  for (const delay of [0.1, 0.5, 0.2]) few.add(6, 0.1, delay);
+  isNear(few.delaySeconds(10), 0.5, 0.2);
 });
 
 test('word latency is the age of words in a window and its delay', () => {

@@ -354,16 +354,18 @@ test('a limit cuts texts and says so; a limit of 1 needs no step', async () => {
 test('a greedy text that loops ends there, as one that its limit cut; a search goes on', async () => {
   const only = new Float32Array(VOCABULARY).fill(MASKED);
   only[2] = 0;
-  for (const [beams, limit, length] of [
-    [1, 60, 40],
-    [1, 39, 39],
-    [2, 60, 60],
+  for (const [beams, limit, drafted, length] of [
+    [1, 60, 0, 40],
+    [1, 60, 30, 40],
+    [1, 60, 50, 40],
+    [1, 39, 0, 39],
+    [2, 60, 0, 60],
   ] as const) {
-    const run = { beams, limit };
+    const run = { beams, limit, draft: () => Array(drafted).fill(2) };
     const { pcm } = TOY_WINDOWS[0] as (typeof TOY_WINDOWS)[0];
     const job: DecodeJob = { ...toyJob(0, run), mask: only, firstMask: only };
     const { texts } = await decodeTogether(toy, [{ pcm, job, joinsAfter: 0 }], options(run));
-    assert.deepEqual(texts[0]?.tokens, Array(length).fill(2), `${beams} beams, limit ${limit}`);
+    assert.deepEqual(texts[0]?.tokens, Array(length).fill(2), `${beams} beams, limit ${limit}, ${drafted} drafted`);
     assert.equal(texts[0]?.ended, false);
   }
 });

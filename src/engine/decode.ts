@@ -105,7 +105,7 @@ export class RunningWindow {
   get isFinished(): boolean {
     const [first] = this.rows;
     if (first === undefined || this.#finished.length >= this.beams || first.length >= this.job.limit) return true;
-    // One hypothesis has no other way out; of several, another may end.
+    // One hypothesis seldom gets out of it; of several, another may end.
     return this.beams === 1 && isLooping(first);
   }
 

@@ -50,7 +50,7 @@ export function pathTo(node: Node | null): Node[] {
   return path;
 }
 
-/** So many tokens, and three times the same at least, say nothing new: as a text they would be refused for repeating themselves. */
+/** So many tokens, and three times the same at least: a text of them alone would be refused for repeating itself. */
 const LOOP_TOKENS = 40;
 const LOOP_TIMES = 3;
 const LONGEST_PERIOD = 24;
@@ -64,7 +64,7 @@ export function isLooping(node: Node): boolean {
     const needed = Math.max(LOOP_TOKENS, LOOP_TIMES * period);
     let same = period;
     while (same < needed && backwards[same] === backwards[same - period]) same++;
-    if (same === needed && needed <= backwards.length) return true;
+    if (same === needed) return true;
   }
   return false;
 }

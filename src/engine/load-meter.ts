@@ -115,7 +115,7 @@ export class LoadMeter {
 }
 
 /**
- * The 95th percentile, but of fewer than 20 the second longest: one window may be slow by itself, decoded again and again, and says nothing of
+ * The 95th percentile, but of 2 to 19 the second longest: one window may be slow by itself, decoded again and again, and says nothing of
  * the others. 0 of none.
  */
 export function longDelay(values: number[]): number {

@@ -2,7 +2,7 @@
 
 import type { EncodedWindows, SelfCache } from './caches.ts';
 import { continuationsOf, type DecodeJob, RunningWindow } from './decode.ts';
-import { type AlignmentRow, type Candidates, extend, type Node } from './hypothesis.ts';
+import { type AlignmentRow, type Candidates, extend, isLooping, type Node } from './hypothesis.ts';
 import { MASKED, type ModelSession } from './model-session.ts';
 import { probabilityOf, sample } from './sampling.ts';
 
@@ -84,9 +84,10 @@ export async function prefill(
   if (settled.length === 0) window.first = candidatesAfter(0);
   for (const token of draft) {
     const place = (window.acceptedTokens + 1) * candidates;
-    if (token !== Number(output.tokens[place]) || token === options.endOfText) break;
+    const logProbability = output.values[place] as number;
+    if (token !== Number(output.tokens[place]) || token === options.endOfText || isLooping(extend(node, token, logProbability))) break;
     window.acceptedTokens++;
-    take(token, output.values[place] as number).next = candidatesAfter(window.acceptedTokens);
+    take(token, logProbability).next = candidatesAfter(window.acceptedTokens);
   }
 
   const next = candidatesAfter(window.acceptedTokens);

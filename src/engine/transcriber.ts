@@ -27,7 +27,7 @@ export interface TranscribeRequest {
    */
   readonly draft?: readonly number[];
   /**
-   * Samples from the window's start: doubtful words that end later will be heard again with what follows them, so the engine
+   * Samples from the window's start: doubtful words that end later will mostly be heard again with what follows them, so the engine
    * spends no search on them. 0: none at all. @default the whole window
    */
   readonly searchUntil?: number;
@@ -94,7 +94,7 @@ export interface TranscriberLoad {
   /** Time that the final which waits longest has waited so far, in seconds; 0 where none waits. */
   readonly oldestFinalSeconds: number;
   /**
-   * 95th percentile of the time from submission of a final to its result over the last 10 s, in seconds; of fewer than 20 the second longest; 0
+   * 95th percentile of the time from submission of a final to its result over the last 10 s, in seconds; of 2 to 19 the second longest; 0
    * without any.
    */
   readonly finalDelaySeconds: number;

@@ -100,7 +100,7 @@ export function createEngineMetrics(registry: Registry, load: () => TranscriberL
   });
   new Gauge({
     name: 'whisper_engine_final_delay_seconds',
-    help: '95th percentile of the time from the submission of a final to its result, over the last 10 s; of fewer than 20 the second longest.',
+    help: '95th percentile of the time from the submission of a final to its result, over the last 10 s; of 2 to 19 the second longest.',
     registers,
     collect() {
       const measured = load();

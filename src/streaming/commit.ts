@@ -55,8 +55,9 @@ const ONSET_GUARD_SAMPLES = SAMPLE_RATE / 5;
  */
 const DOUBT_PROBABILITY = 0.7;
 
-/** In the first third of where doubtful words wait: a word with that much behind it seldom changes (4 of 104 between this and the above). */
+/** The same for words that end longer than so before the window's end: they seldom change (4 of 104 between this probability and the above). */
 const EARLY_DOUBT_PROBABILITY = 0.5;
+const EARLY_SAMPLES = 2 * SAMPLE_RATE;
 
 /** A word said twice takes longer than this after the first; the rest of one that was cut does not. */
 const SEAM_TAIL_SAMPLES = SAMPLE_RATE / 4;
@@ -107,8 +108,8 @@ export function commitWords(words: readonly TimedWord[], span: DecodedSpan, rule
   const fits = (commit: Commit): boolean => rules.nextEnd(commit.committedUntil) - commit.committedUntil <= rules.regionLimitSamples;
   const lastSafe = span.end - rules.overlapSamples;
   const lastSure = span.end - Math.max(rules.overlapSamples, rules.doubtSamples);
-  const early = span.end - (2 / 3) * rules.doubtSamples;
-  const doubtBelow = (word: TimedWord): number => (word.end > early ? DOUBT_PROBABILITY : EARLY_DOUBT_PROBABILITY);
+  const lastEarly = span.end - EARLY_SAMPLES;
+  const doubtBelow = (word: TimedWord): number => (word.end > lastEarly ? DOUBT_PROBABILITY : EARLY_DOUBT_PROBABILITY);
   const isHeld = (word: TimedWord): boolean => word.end > lastSafe || (word.end > lastSure && word.probability < doubtBelow(word));
   const firstHeld = words.findIndex(isHeld);
   const usual =

@@ -273,7 +273,7 @@ export class Session {
     };
   }
 
-  /** What ends later is heard again where it is in much doubt. */
+  /** What ends later is heard again where it is in doubt, or, long before the end, in much doubt. */
   #searchUntil({ start, end, effort, flush }: StreamWindow): number {
     if (effort === 'reduced') return 0;
     return (flush ? end : end - doubtSamples(this.#options.chunkSamples)) - start;
