@@ -1,5 +1,7 @@
 // What Serve and the service measure of the simulated load, second by second: requests under way, shares of the engines' time, delays.
 
+import { longerCount } from '../../src/engine/load-meter.ts';
+
 /** Seconds that are remembered, and seconds ahead of now that may be written to: work that has begun will end at a known time. */
 const SPAN_SECONDS = 512;
 const AHEAD_SECONDS = 384;
@@ -59,8 +61,6 @@ export class OngoingMeter {
   }
 }
 
-/** Of the service's own measurement (`longDelay` in src/engine/load-meter.ts). */
-const LONGER_SHARE = 0.05;
 /** Delays in steps of a fifth, from 10 ms to 10 minutes. */
 const SHORTEST_DELAY_SECONDS = 0.01;
 const DELAY_STEP = Math.log(1.2);
@@ -93,7 +93,7 @@ export class FinalMeter {
     const counts = this.#delays.map((bin) => bin.sumBefore(second, LOAD_SECONDS));
     const total = counts.reduce((sum, count) => sum + count, 0);
     if (total === 0) return 0;
-    const longer = Math.min(total - 1, Math.max(1, Math.floor(LONGER_SHARE * total)));
+    const longer = longerCount(total);
     let bin = DELAY_BINS - 1;
     for (let sum = counts[bin]!; sum <= longer; ) sum += counts[--bin]!;
     return SHORTEST_DELAY_SECONDS * Math.exp(bin * DELAY_STEP);

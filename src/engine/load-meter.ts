@@ -120,6 +120,8 @@ export class LoadMeter {
  */
 export function longDelay(values: number[]): number {
   values.sort((a, b) => b - a);
-  const longer = Math.max(1, Math.floor(LONGER_SHARE * values.length));
-  return values[Math.min(longer, values.length - 1)] ?? 0;
+  return values[longerCount(values.length)] ?? 0;
 }
+
+/** How many of so many delays are longer than the one that is told. */
+export const longerCount = (total: number): number => Math.min(total - 1, Math.max(1, Math.floor(LONGER_SHARE * total)));
