@@ -9,13 +9,14 @@ import { readWav } from '../../test/wav.ts';
 import { wordErrorRate } from '../../test/word-error-rate.ts';
 import type { Precision } from '../model/graph-layers.ts';
 import { createTranscriber } from './create.ts';
+import type { DecodingRules } from './rules.ts';
 import type { TranscribeResult, Transcriber } from './transcriber.ts';
 
 const graphsDir = testGraphsDir();
 const modelDir = await testModelDir('base');
-async function load(precision: Precision): Promise<Transcriber> {
+async function load(precision: Precision, rules: Partial<DecodingRules> = {}): Promise<Transcriber> {
   // Some of these synthetic voices no attempt satisfies: sampling would only take time.
-  const rules = { temperatures: [] };
+  rules = { ...rules, temperatures: [] };
   const transcriber = await createTranscriber({ modelDir, modelName: 'base', graphsDir, precision, threads: TEST_THREADS, rules });
   after(() => transcriber.close());
   return transcriber;
@@ -72,7 +73,8 @@ test('every clip is transcribed in its language, with words in order and inside 
 });
 
 test('in float32 more of it is right, and the same text, alone or in company', async () => {
-  const exact = await load('float32');
+  // The greedy text of pt/pangrama has a mean log-probability between -0.3 and -0.25: a search mends it, which the default no longer makes.
+  const exact = await load('float32', { beamThreshold: -0.2 });
   const heard = clips.filter(({ name }) => name in HEARD);
   const hear = async (clip: TestClip): Promise<string> =>
     textOf(await exact.transcribe({ pcm: await pcmOf(clip), language: clip.language }));

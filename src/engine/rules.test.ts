@@ -35,7 +35,7 @@ const RULES: DecodingRules = {
   settledProbability: 0.6,
   temperatures: [0.3, 0.9],
 };
-const GOOD: Quality = { ended: true, averageLogProbability: -0.5, compressionRatio: 1.5, noSpeechProbability: 0.1 };
+const GOOD: Quality = { ended: true, isEmpty: false, averageLogProbability: -0.5, compressionRatio: 1.5, noSpeechProbability: 0.1 };
 
 test('a decode is judged by its end, likelihood, repetition and silence', () => {
   const table: readonly [Partial<Quality>, Verdict][] = [
@@ -43,6 +43,9 @@ test('a decode is judged by its end, likelihood, repetition and silence', () => 
     [{ averageLogProbability: -1 }, 'good'],
     [{ averageLogProbability: -1.01 }, 'doubtful'],
     [{ averageLogProbability: -2 }, 'doubtful'],
+    [{ isEmpty: true }, 'good'],
+    [{ isEmpty: true, averageLogProbability: -0.51 }, 'doubtful'],
+    [{ isEmpty: true, averageLogProbability: -2.01 }, 'bad'],
     [{ averageLogProbability: -2.01 }, 'bad'],
     [{ averageLogProbability: -2.01, noSpeechProbability: 0.5 }, 'bad'],
     [{ averageLogProbability: -2.01, noSpeechProbability: 0.51 }, 'no-speech'],

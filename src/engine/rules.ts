@@ -17,7 +17,7 @@ export interface DecodingRules extends Strides {
   readonly logProbabilityThreshold: number;
   /** Nothing was said where `<|nospeech|>` is likelier than this and the text fails logProbabilityThreshold. @default 0.6 */
   readonly noSpeechThreshold: number;
-  /** Greedy results with a mean log-probability below this are searched again with beams. -Infinity never, 0 always. @default -0.2 */
+  /** Greedy results with a mean log-probability below this, empty ones below half of it, are searched again with beams. -Infinity never, 0 always. @default -0.4 */
   readonly beamThreshold: number;
   /** Hypotheses of the beam search. @default 5 */
   readonly beams: number;
@@ -34,7 +34,7 @@ export const DEFAULT_RULES: DecodingRules = {
   compressionRatioThreshold: 2.4,
   logProbabilityThreshold: -1,
   noSpeechThreshold: 0.6,
-  beamThreshold: -0.2,
+  beamThreshold: -0.4,
   beams: 5,
   settledProbability: 0.7,
   temperatures: [0.2, 0.4, 0.6, 0.8, 1],
@@ -51,6 +51,8 @@ export interface Attempt {
 
 export interface Quality {
   readonly ended: boolean;
+  /** Nothing but the end of text. */
+  readonly isEmpty: boolean;
   readonly averageLogProbability: number;
   readonly compressionRatio: number;
   readonly noSpeechProbability: number;
@@ -63,7 +65,9 @@ export function judge(quality: Quality, rules: DecodingRules): Verdict {
   const unlikely = !(quality.averageLogProbability >= rules.logProbabilityThreshold);
   if (unlikely && quality.noSpeechProbability > rules.noSpeechThreshold) return 'no-speech';
   if (!quality.ended || unlikely || quality.compressionRatio > rules.compressionRatioThreshold) return 'bad';
-  return quality.averageLogProbability < rules.beamThreshold ? 'doubtful' : 'good';
+  // A text that is wrongly empty costs all of its words, not one or two.
+  const threshold = quality.isEmpty ? rules.beamThreshold / 2 : rules.beamThreshold;
+  return quality.averageLogProbability < threshold ? 'doubtful' : 'good';
 }
 
 /**

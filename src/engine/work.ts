@@ -181,6 +181,7 @@ export class Workbench {
     const sum = decoded.logProbabilities.reduce((a, b) => a + b, 0);
     const quality: Quality = {
       ended: decoded.ended,
+      isEmpty: decoded.tokens.length === 0,
       averageLogProbability: sum / Math.max(1, decoded.logProbabilities.length),
       compressionRatio: compressionRatio(this.#tokenizer.decode(decoded.tokens)),
       noSpeechProbability: decoded.noSpeechProbability,

@@ -12,7 +12,7 @@ import { openWeights, WEIGHT_FILES, type Weights } from './weights.ts';
 import { writeWindowGraph } from './window-graph.ts';
 
 /** Raise with every change of the graphs or of quantisation: cached graphs of other versions are built anew. */
-const BUILDER_VERSION = 10;
+const BUILDER_VERSION = 11;
 
 /** Folders of builds under way; what a killed process left is removed once nothing was written in it for so long. */
 const BUILDING_PREFIX = '.building-';

@@ -69,8 +69,7 @@ function buildDecoder(context: LayerContext, config: ModelConfig): void {
   graph.output('align', 'float32', ['B', config.alignmentHeads.length, 'GN', 'S']);
 
   const select = graph.op('Unsqueeze', [graph.input('select', 'int64', ['R', 'M']), graph.ints(-1)]);
-  const predicted = vocabulary.logits(context, graph.op('GatherND', [x, select], { batch_dims: 1 }));
-  graph.op('Identity', [predicted], {}, 'logits');
+  vocabulary.logits(context, graph.op('GatherND', [x, select], { batch_dims: 1 }), 'logits');
   graph.output('logits', 'float32', ['R', 'M', config.vocabularySize]);
   const masked = graph.op('Add', ['logits', graph.input('mask', 'float32', ['MR', 'MM', config.vocabularySize])]);
   const logProbabilities = graph.op('LogSoftmax', [masked], { axis: -1 });

@@ -69,7 +69,7 @@ export function linear(context: LayerContext, x: string, name: string, range?: R
   const { graph, precision, weights } = context;
   const bias = biasOf(context, name);
   const read = (): Float32Array => weights.read(`${name}.weight`);
-  if (precision === 'int8') return rowScaledMatMul(graph, x, columnTable(context, name, read), bias, range);
+  if (precision === 'int8') return rowScaledMatMul(graph, x, columnTable(context, name, read), { bias, range });
   const [outputs, inputs] = weights.shape(`${name}.weight`) as [number, number];
   const w = floats(context, `${name}.transposed`, [inputs, outputs], () => transpose(read(), outputs, inputs));
   const y = graph.op('MatMul', [x, w]);
@@ -123,6 +123,15 @@ const BOTH_SIDES: RowRange = { least: -1, step: 1 / 127, zero: 128 };
 /** Of what comes out of a GELU, which is never far below 0: finer steps. */
 export const MOSTLY_POSITIVE: RowRange = { least: -0.25, step: 1.25 / 255, zero: 51 };
 
+interface RowScaledOptions {
+  /** Added to each row. @default nothing */
+  readonly bias?: string | undefined;
+  /** @default both sides of 0 */
+  readonly range?: RowRange | undefined;
+  /** Name of the result. @default a new one */
+  readonly output?: string | undefined;
+}
+
 /**
  * x · w in int8, each row with a scale of its own: it is the same whichever rows are beside it. (`DynamicQuantizeMatMul` takes one scale for
  * all of them.) Equal divisions are merged by onnxruntime.
@@ -131,15 +140,14 @@ export function rowScaledMatMul(
   graph: OnnxGraph,
   x: string,
   { values, scales }: ColumnTable,
-  bias: string,
-  { least, step, zero }: RowRange = BOTH_SIDES,
+  { bias = '', range: { least, step, zero } = BOTH_SIDES, output }: RowScaledOptions,
 ): string {
   const divisor = graph.op('Max', [graph.scalar(1e-9), ...peaks(graph, x, least)]);
   const zeroPoint = graph.constant(`zero_point_${zero}`, 'uint8', [], Uint8Array.of(zero));
   const quantised = graph.op('QuantizeLinear', [graph.op('Div', [x, divisor]), graph.scalar(step), zeroPoint]);
   const product = graph.op('ms.MatMulIntegerToFloat', [quantised, values, graph.scalar(step), scales, zeroPoint]);
-  const y = graph.op('Mul', [product, divisor]);
-  return bias ? graph.op('Add', [y, bias]) : y;
+  if (bias === '') return graph.op('Mul', [product, divisor], {}, output);
+  return graph.op('Add', [graph.op('Mul', [product, divisor]), bias], {}, output);
 }
 
 /** The largest of them brings a row between `least` and 1. */

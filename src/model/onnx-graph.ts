@@ -155,8 +155,8 @@ export class OnnxGraph {
     return `${name}_${this.#file.count++}`;
   }
 
-  cast(x: string, type: ElementType): string {
-    return this.op('Cast', [x], { to: DATA_TYPE[type] });
+  cast(x: string, type: ElementType, output?: string): string {
+    return this.op('Cast', [x], { to: DATA_TYPE[type] }, output);
   }
 
   /** A 1-D int64 constant, as shapes, axes and slice bounds want it. */

@@ -35,8 +35,11 @@ export class Vocabulary {
     return graph.op('Add', [this.#embedTokens(context, tokens), graph.op('Gather', [places, positions])]);
   }
 
-  /** Logits of [rows, M, width] before the last norm, float32 [rows, M, vocabulary]; in int8 less a number that all tokens of a row share. */
-  logits(context: LayerContext, x: string): string {
+  /**
+   * Logits of [rows, M, width] before the last norm, float32 [rows, M, vocabulary]; in int8 less a number that all tokens of a row share.
+   * @param name of them @default a new one
+   */
+  logits(context: LayerContext, x: string, name?: string): string {
     const { graph, precision } = context;
     const { vocabularySize, width } = this.#config;
     if (precision === 'int8') {
@@ -45,13 +48,14 @@ export class Vocabulary {
           const { factors } = this.#balance();
           return this.#weights.read(`${NORM}.${name}`).map((value, c) => value / (factors[c] as number));
         });
-      return rowScaledMatMul(graph, normalised(graph, x, part('weight'), part('bias')), this.#columns(context), '');
+      return rowScaledMatMul(graph, normalised(graph, x, part('weight'), part('bias')), this.#columns(context), { output: name });
     }
     const normed = layerNorm(context, x, NORM);
     const shape = graph.op('Concat', [graph.op('Shape', [normed], { start: 0, end: 2 }), graph.ints(vocabularySize)], { axis: 0 });
     const rows = graph.op('Reshape', [normed, graph.ints(-1, width)]);
-    const values = graph.op('Reshape', [graph.op('Gemm', [rows, tensor(context, `${TOKENS}.weight`)], { transB: 1 }), shape]);
-    return activationType(context) === 'float32' ? values : graph.cast(values, 'float32');
+    const flat = graph.op('Gemm', [rows, tensor(context, `${TOKENS}.weight`)], { transB: 1 });
+    if (activationType(context) === 'float32') return graph.op('Reshape', [flat, shape], {}, name);
+    return graph.cast(graph.op('Reshape', [flat, shape]), 'float32', name);
   }
 
   #embedTokens(context: LayerContext, tokens: string): string {

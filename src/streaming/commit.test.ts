@@ -38,9 +38,10 @@ test('words wait that end within the overlap, and all from the first doubtful on
     [1, 0.6, 3, 13],
     [1.5, 0.6, 3, 12],
     [2, 0.6, 3, all],
-    [2.5, 0.6, 3, all],
-    [2.5, 0.4, 3, 10],
-    [3, 0.4, 3, all],
+    [2, 0.4, 3, 11],
+    [2.5, 0.4, 3, all],
+    [2.5, 0.2, 3, 10],
+    [3, 0.2, 3, all],
     // A chunk of 2 s
     [1, 0.6, 1.2, 13],
     [1.5, 0.4, 1.2, all],

@@ -50,14 +50,14 @@ const LEADING_GAP_SAMPLES = SAMPLE_RATE / 2;
 const ONSET_GUARD_SAMPLES = SAMPLE_RATE / 5;
 
 /**
- * A word below this probability near a window's end was perhaps misheard for want of what follows: it waits for the next window.
- * Measured on base: with beams for doubtful windows, noisy speech 11.6 % -> 8.1 % WER, hard recordings 7.8 % -> 6.3 %.
+ * A word that ends less than `samples` before a window's end, with a probability below this, was perhaps misheard for want of what follows:
+ * it waits for the next window. The further it is from the end, the less it gains by that (ARCHITECTURE.md, "Words held back").
  */
-const DOUBT_PROBABILITY = 0.7;
-
-/** The same for words that end longer than so before the window's end: they seldom change (4 of 104 between this probability and the above). */
-const EARLY_DOUBT_PROBABILITY = 0.5;
-const EARLY_SAMPLES = 2 * SAMPLE_RATE;
+const DOUBT = [
+  { samples: 2 * SAMPLE_RATE, probability: 0.7 },
+  { samples: 2.5 * SAMPLE_RATE, probability: 0.5 },
+  { samples: Infinity, probability: 0.3 },
+] as const;
 
 /** A word said twice takes longer than this after the first; the rest of one that was cut does not. */
 const SEAM_TAIL_SAMPLES = SAMPLE_RATE / 4;
@@ -108,8 +108,7 @@ export function commitWords(words: readonly TimedWord[], span: DecodedSpan, rule
   const fits = (commit: Commit): boolean => rules.nextEnd(commit.committedUntil) - commit.committedUntil <= rules.regionLimitSamples;
   const lastSafe = span.end - rules.overlapSamples;
   const lastSure = span.end - Math.max(rules.overlapSamples, rules.doubtSamples);
-  const lastEarly = span.end - EARLY_SAMPLES;
-  const doubtBelow = (word: TimedWord): number => (word.end > lastEarly ? DOUBT_PROBABILITY : EARLY_DOUBT_PROBABILITY);
+  const doubtBelow = (word: TimedWord): number => DOUBT.find(({ samples }) => span.end - word.end < samples)?.probability ?? 0;
   const isHeld = (word: TimedWord): boolean => word.end > lastSafe || (word.end > lastSure && word.probability < doubtBelow(word));
   const firstHeld = words.findIndex(isHeld);
   const usual =
