@@ -6,14 +6,14 @@ import { parseWindowsOptions, variantsOf } from './options.ts';
 import { plotVariants } from './plot.ts';
 
 test('rules are varied a value at a time, from their defaults', () => {
-  const parsed = parseWindowsOptions(['--vary', 'beams=3,5', '--vary', 'beamThreshold=-0.4']);
+  const parsed = parseWindowsOptions(['--vary', 'beams=3,5', '--vary', 'beamThreshold=-0.9']);
   assert.ok('options' in parsed);
   assert.deepEqual(
     variantsOf(parsed.options.vary).map(({ label, rules }) => [label, rules]),
     [
       ['default', {}],
       ['beams 3', { beams: 3 }],
-      ['beamThreshold -0.4', { beamThreshold: -0.4 }],
+      ['beamThreshold -0.9', { beamThreshold: -0.9 }],
     ],
   );
 });

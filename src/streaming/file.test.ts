@@ -148,6 +148,32 @@ describe('a file', () => {
     }
   });
 
+  test('has a listener for each window that is out, of which Node.js does not warn', async () => {
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error): void => void warnings.push(warning);
+    process.on('warning', onWarning);
+    const words = layOut(Array.from({ length: 40 }, () => ({ pause: 3 * SAMPLE_RATE, length: SAMPLE_RATE })));
+    let most = 0;
+    let out = 0;
+    const before = async (_: TranscribeRequest, signal?: AbortSignal): Promise<void> => {
+      const onAbort = (): void => undefined;
+      signal?.addEventListener('abort', onAbort);
+      most = Math.max(most, ++out);
+      for (let n = 0; n < 100; n++) await turn();
+      out--;
+      signal?.removeEventListener('abort', onAbort);
+    };
+    await transcribeAudio(
+      { ...parts(words, { before }), concurrency: 16 },
+      blocks(words, endOf(words), () => SAMPLE_RATE),
+      usual,
+    );
+    await turn();
+    process.off('warning', onWarning);
+    assert.equal(most, 16);
+    assert.deepEqual(warnings, []);
+  });
+
   test('of an hour holds a few windows at a time and yields segments on the way', async () => {
     const words = layOut(Array.from({ length: 3600 }, (_, n) => ({ pause: n % 15 === 0 ? 10_000 : 4000, length: 12_000 })));
     let consumed = 0;

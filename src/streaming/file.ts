@@ -1,6 +1,7 @@
 // Whole files: audio in as it is decoded, segments out in order, with memory that doesn't grow with the file.
 
 import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { toWhisperError, WhisperError } from '../core/errors.ts';
 import { SAMPLE_RATE, toSeconds } from '../core/units.ts';
 import type { SpeechDetector, Task, Transcriber } from '../engine/transcriber.ts';
@@ -103,6 +104,8 @@ async function* streamSegments(
   const { concurrency = 6, sleep = sleepOnTimer } = parts;
   const abandoned = new AbortController();
   const signal = AbortSignal.any([options.signal, abandoned.signal]);
+  // Each window that is out listens, in some places: no leak, for which Node.js takes more than ten listeners.
+  setMaxListeners(0, signal);
   const language = new LanguageLock(options.language, LANGUAGE_CONFIDENCE);
   const decoder = new FileDecoder({
     language,
