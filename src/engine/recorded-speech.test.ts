@@ -15,9 +15,15 @@ import type { TranscribeResult, Transcriber } from './transcriber.ts';
 const graphsDir = testGraphsDir();
 const modelDir = await testModelDir('base');
 async function load(precision: Precision, rules: Partial<DecodingRules> = {}): Promise<Transcriber> {
-  // Some of these synthetic voices no attempt satisfies: sampling would only take time.
-  rules = { ...rules, temperatures: [] };
-  const transcriber = await createTranscriber({ modelDir, modelName: 'base', graphsDir, precision, threads: TEST_THREADS, rules });
+  const transcriber = await createTranscriber({
+    modelDir,
+    modelName: 'base',
+    graphsDir,
+    precision,
+    threads: TEST_THREADS,
+    // Some of these synthetic voices no attempt satisfies: sampling would only take time.
+    rules: { ...rules, temperatures: [] },
+  });
   after(() => transcriber.close());
   return transcriber;
 }

@@ -37,9 +37,9 @@ export class Vocabulary {
 
   /**
    * Logits of [rows, M, width] before the last norm, float32 [rows, M, vocabulary]; in int8 less a number that all tokens of a row share.
-   * @param name of them @default a new one
+   * @param output their name @default a new one
    */
-  logits(context: LayerContext, x: string, name?: string): string {
+  logits(context: LayerContext, x: string, output?: string): string {
     const { graph, precision } = context;
     const { vocabularySize, width } = this.#config;
     if (precision === 'int8') {
@@ -48,14 +48,14 @@ export class Vocabulary {
           const { factors } = this.#balance();
           return this.#weights.read(`${NORM}.${name}`).map((value, c) => value / (factors[c] as number));
         });
-      return rowScaledMatMul(graph, normalised(graph, x, part('weight'), part('bias')), this.#columns(context), { output: name });
+      return rowScaledMatMul(graph, normalised(graph, x, part('weight'), part('bias')), this.#columns(context), { output });
     }
     const normed = layerNorm(context, x, NORM);
     const shape = graph.op('Concat', [graph.op('Shape', [normed], { start: 0, end: 2 }), graph.ints(vocabularySize)], { axis: 0 });
     const rows = graph.op('Reshape', [normed, graph.ints(-1, width)]);
     const flat = graph.op('Gemm', [rows, tensor(context, `${TOKENS}.weight`)], { transB: 1 });
-    if (activationType(context) === 'float32') return graph.op('Reshape', [flat, shape], {}, name);
-    return graph.cast(graph.op('Reshape', [flat, shape]), 'float32', name);
+    if (activationType(context) === 'float32') return graph.op('Reshape', [flat, shape], {}, output);
+    return graph.cast(graph.op('Reshape', [flat, shape]), 'float32', output);
   }
 
   #embedTokens(context: LayerContext, tokens: string): string {

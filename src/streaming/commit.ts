@@ -56,8 +56,9 @@ const ONSET_GUARD_SAMPLES = SAMPLE_RATE / 5;
 const DOUBT = [
   { samples: 2 * SAMPLE_RATE, probability: 0.7 },
   { samples: 2.5 * SAMPLE_RATE, probability: 0.5 },
-  { samples: Infinity, probability: 0.3 },
 ] as const;
+/** Below this it waits wherever doubtful words do. */
+const MUCH_DOUBT = 0.3;
 
 /** A word said twice takes longer than this after the first; the rest of one that was cut does not. */
 const SEAM_TAIL_SAMPLES = SAMPLE_RATE / 4;
@@ -108,7 +109,7 @@ export function commitWords(words: readonly TimedWord[], span: DecodedSpan, rule
   const fits = (commit: Commit): boolean => rules.nextEnd(commit.committedUntil) - commit.committedUntil <= rules.regionLimitSamples;
   const lastSafe = span.end - rules.overlapSamples;
   const lastSure = span.end - Math.max(rules.overlapSamples, rules.doubtSamples);
-  const doubtBelow = (word: TimedWord): number => DOUBT.find(({ samples }) => span.end - word.end < samples)?.probability ?? 0;
+  const doubtBelow = (word: TimedWord): number => DOUBT.find(({ samples }) => span.end - word.end < samples)?.probability ?? MUCH_DOUBT;
   const isHeld = (word: TimedWord): boolean => word.end > lastSafe || (word.end > lastSure && word.probability < doubtBelow(word));
   const firstHeld = words.findIndex(isHeld);
   const usual =
